@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from biocolab_accessor.annotate.annotation import Annotation, OwnStudy
     from biocolab_accessor.check.filter_preview import FilterPreview
     from biocolab_accessor.check.report import Finding, Report
-    from biocolab_accessor.cli.doctor import doctor
     from biocolab_accessor.config import Settings, settings
     from biocolab_accessor.connection.connector import EConnector
     from biocolab_accessor.connection.default import connect, share_credentials, unshare_credentials
+    from biocolab_accessor.diagnostics import doctor
     from biocolab_accessor.io.cache import Cache, CacheInfo, cache
     from biocolab_accessor.sandbox.server import Sandbox
     from biocolab_accessor.studies.catalog import (
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
         databases,
         expression_summary,
         groups,
+        replay,
         studies,
         study,
     )
     from biocolab_accessor.studies.collection import Collection, collection
     from biocolab_accessor.studies.lock import DataLock, lock
-    from biocolab_accessor.studies.replay import replay
     from biocolab_accessor.studies.search import search
     from biocolab_accessor.studies.selection import FetchPlan
     from biocolab_accessor.studies.study import Study
@@ -123,8 +123,8 @@ _HOME = {
     "cache": ("io.cache", "cache"),
     "collection": ("studies.collection", "collection"),
     "lock": ("studies.lock", "lock"),
-    "replay": ("studies.replay", "replay"),
-    "doctor": ("cli.doctor", "doctor"),
+    "replay": ("studies.catalog", "replay"),
+    "doctor": ("diagnostics", "doctor"),
     "connect": ("connection.default", "connect"),
     "search": ("studies.search", "search"),
     "share_credentials": ("connection.default", "share_credentials"),

@@ -1,4 +1,4 @@
-"""Errors: all exceptions that this package raises on purpose.
+"""Errors: all exceptions that this package raises on purpose, and how they reach the user.
 
 ::
 
@@ -46,13 +46,20 @@ Each is also a subclass of the builtin in parentheses, so ``except ValueError`` 
 
 from __future__ import annotations
 
+import errno
+import functools
+import inspect
+import os
+import sys
 import traceback
 import types
+import typing
 from typing import TYPE_CHECKING
 
-from biocolab_accessor.messages import shown
+from biocolab_accessor.messages import did_you_mean, listing, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from biocolab_accessor.check.report import Report
@@ -67,11 +74,17 @@ class BiocolabError(Exception):
         Whether the same call may succeed later: after several retries the server did not respond, or was busy.
     cause
         The error of requests or urllib3 that this one stands for, if any; its class and text are in a note.
+    line
+        A line of code that helps, which is added as a note where the error reaches the user; often empty, and then
+        chosen by the kind of the error. Names in braces are those of ``_LINES``.
     """
 
     passing = False
     cause: BaseException | None = None
-    line = ""  # of code that helps; it is added as a note where the error reaches the user, see `public`
+
+    def __init__(self, *args: object, line: str = "") -> None:
+        super().__init__(*args)
+        self.line = line
 
     def __str__(self) -> str:
         # The text may come from a server: control characters are escaped.
@@ -217,8 +230,8 @@ class CheckFailed(BiocolabError, ValueError):
         All findings of the check, not only the one that raised this error; None if no check ran.
     """
 
-    def __init__(self, message: str, report: Report | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, report: Report | None = None, *, line: str = "") -> None:
+        super().__init__(message, line=line)
         self.report = report
 
     def _render_traceback_(self) -> list[str]:
@@ -303,8 +316,8 @@ class ServerError(BiocolabError, RuntimeError):
         The server's own message.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, detail: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, status: int | None = None, detail: str = "", line: str = "") -> None:
+        super().__init__(message, line=line)
         self.status = status
         self.detail = detail
 
@@ -340,3 +353,172 @@ class InvalidResponse(BiocolabError, ValueError):
 
 class SandboxError(BiocolabError, RuntimeError):
     """The local server could not start, stop, or store its data."""
+
+
+_Thing = typing.TypeVar("_Thing")
+# None of these is a bug, which only a full traceback would help to find.
+_USUAL = (BiocolabError, KeyboardInterrupt, OSError)
+_PACKAGE = __name__.partition(".")[0]
+
+# The first class that fits counts. {it} is the name of the object, {study} the study it asks, {call} the function.
+_LINES: tuple[tuple[type[BaseException], str], ...] = (
+    (UnknownGroup, "bc.groups()"),
+    (UnknownDatabase, "bc.databases()"),
+    (UnknownStudy, "bc.studies()"),
+    (UnknownGene, "{study}.features()"),
+    (UnknownField, "{study}.fields"),
+    (UnknownCell, "{study}.barcodes()"),
+    (UnknownEmbedding, ""),  # its message has the lines that compute one
+    (UnknownName, "help({call})"),
+    (NotFound, "bc.submissions()"),
+    (TransportError, "bc.doctor()"),
+    (InvalidArgument, "help({call})"),
+    (ConfigurationError, "help({call})"),
+    (TypeError, "help({call})"),
+)
+_NAMES = {"AnnDataAccessor": "adata", "DataFrameAccessor": "df", "MuDataAccessor": "mdata"}
+_TRANSPOSED = ("BC409",)
+
+
+def public(thing: _Thing) -> _Thing:
+    """A public function, or a class with its public methods and properties."""
+    if isinstance(thing, type):
+        for name, each in list(vars(thing).items()):
+            if name.startswith("_") and name != "__init__":
+                continue
+            if isinstance(each, types.FunctionType):
+                setattr(thing, name, public(each))
+            elif isinstance(each, property) and isinstance(each.fget, types.FunctionType):
+                setattr(thing, name, property(public(each.fget), each.fset, each.fdel, each.__doc__))
+        return thing
+    assert isinstance(thing, types.FunctionType)
+    function = thing
+    parameters = inspect.signature(function).parameters
+    names = [name for name in parameters if name != "self"]
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            unknown = next((name for name in kwargs if name not in parameters), None)
+            if unknown is not None and not takes_any:
+                near = did_you_mean(unknown, names) or f"; it takes {listing(names, limit=20) or 'no arguments'}"
+                msg = f"{function.__qualname__}() got an unexpected keyword argument {unknown!r}{near}"
+                raise _suggest(_with_short_traceback(TypeError(msg)), called, args, kwargs, sys._getframe(1))
+            return function(*args, **kwargs)
+        except _USUAL as error:
+            _suggest(_with_short_traceback(error), called, args, kwargs, sys._getframe(1))
+            raise
+        finally:
+            del args, kwargs  # a verbose traceback shows the variables of this frame, and any argument may be a token
+
+    return called  # type: ignore[return-value]
+
+
+def _with_short_traceback(error: BaseException) -> BaseException:
+    """The error, whose traceback IPython then shows without the frames of this package."""
+    if not hasattr(error, "_render_traceback_"):
+        error._render_traceback_ = functools.partial(short_traceback, error)  # type: ignore[attr-defined]
+    return error
+
+
+def _suggest(
+    error: BaseException,
+    call: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    caller: types.FrameType,
+) -> BaseException:
+    """Add a line of code that helps to an error that reaches the user, unless it ends in one already."""
+    if _is_within(caller) or _ends_in_code(error):
+        return error
+    if line := _line_for(error, call, args):
+        error.add_note(f"  {_with_names(line, call, args, kwargs, caller)}")
+    return error
+
+
+def _ends_in_code(error: BaseException) -> bool:
+    last_lines = [text.rpartition("\n")[2] for text in getattr(error, "__notes__", ())]
+    return str(error).rpartition("\n")[2].startswith("  bc.") or any(line.startswith("  ") for line in last_lines)
+
+
+def _with_names(
+    line: str, call: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], caller: types.FrameType
+) -> str:
+    """A line of ``_LINES`` with the user's variables, or usual names, in place of its braces."""
+    owner, _, method = call.__qualname__.rpartition(".")
+    subject = next(iter(args), None)
+    of_accessor = owner.endswith("Accessor") and bool(args)
+    if of_accessor:
+        subject = next(iter(vars(subject).values()))
+    variable = _name_of(subject, caller)
+    it = variable or _NAMES.get(owner) or owner.casefold() or "adata"
+    function = _call_of_user(call, f"{it}.biocolab" if of_accessor else variable)
+    study = {"Study": it, "Collection": f"{it}.studies[0]"}.get(owner, "")
+    if of_accessor and method.startswith(("pull_", "push_")):
+        study = _name_of(kwargs.get("study"), caller) or ("" if "study" in kwargs else f"{it}.biocolab.study")
+    if "{study}" in line and not study:
+        line = "help({call})"
+    return line.replace("{it}", it).replace("{study}", study).replace("{call}", function)
+
+
+def _is_within(frame: types.FrameType | None) -> bool:
+    """Whether this package made the call, perhaps through an official client: the user's call is further out."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _line_for(error: BaseException, call: Callable[..., Any], args: tuple[Any, ...]) -> str:
+    """A line that fixes what went wrong, or else shows more of it."""
+    first = next(iter(args), None)
+    path = os.fspath(first) if isinstance(first, str | os.PathLike) else ""
+    if line := getattr(error, "line", ""):
+        return str(line)
+    if isinstance(error, UnknownStudy) and isinstance(first, str):
+        return f"bc.search({first!r})"
+    if isinstance(error, UnknownField) and str(error).startswith("obs "):
+        return "list({it}.obs)"
+    if isinstance(error, CheckFailed) and error.report is not None:
+        if path:
+            return f"bc.check({path!r}).to_frame()"
+        transposed = any(found.code in _TRANSPOSED for found in error.report)
+        return "{it}.T.biocolab.submit()" if transposed else "{it}.biocolab.check().to_frame()"
+    if isinstance(error, MissingFile) and path:
+        return f"import os; os.listdir({_folder_of(path)!r})"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        written = error.filename if isinstance(error.filename, str) else "."
+        return f"import shutil; shutil.disk_usage({_folder_of(written)!r})"
+    return next((line for kind, line in _LINES if isinstance(error, kind)), "")
+
+
+def _folder_of(path: str) -> str:
+    """The folder of a file, or the nearest one above it that exists."""
+    folder = os.path.dirname(os.path.abspath(path))
+    while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def _name_of(held: object, caller: types.FrameType) -> str:
+    """The user's variable that holds an object."""
+    local = caller.f_locals
+    known = {**caller.f_globals, **local}
+    if sys.version_info < (3, 13) and caller.f_code.co_flags & inspect.CO_OPTIMIZED:
+        local.clear()  # a copy, which the frame of a function would keep with all that the user deletes later
+    return next((name for name, value in known.items() if held is not None and value is held and name[0] != "_"), "")
+
+
+def _call_of_user(call: Callable[..., Any], subject: str) -> str:
+    """A public function as users write it, such as ``study.metadata`` or ``bc.study``."""
+    package = sys.modules[_PACKAGE]
+    owner, _, method = call.__qualname__.rpartition(".")
+    if not owner:
+        name = next((name for name, value in vars(package).items() if value is call), "")
+        return f"bc.{name}" if name else repr(f"{call.__module__}.{call.__qualname__}")
+    if method != "__init__" and subject:
+        return f"{subject}.{method}"
+    inner = "" if method == "__init__" else f".{method}"
+    return f"bc.{owner}{inner}" if hasattr(package, owner) else repr(f"{call.__module__}.{owner}{inner}")

@@ -35,7 +35,7 @@ exclude_patterns = ["_build", "errors_advice.md", "**.ipynb_checkpoints"]
 # Notebooks are committed with their outputs, and the tests run them.
 nb_execution_mode = "off"
 nb_merge_streams = True
-# The widgets of progress bars leave a text beside them, which is what a page can show.
+# The widgets of progress bars leave a text next to them, which is what a page can show.
 suppress_warnings = ["mystnb.unknown_mime_type"]
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
 myst_heading_anchors = 3

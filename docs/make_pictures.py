@@ -1,6 +1,6 @@
 """Pictures of the documentation: made on the sandbox, from real cells that come with scanpy and CellTypist.
 
-``python docs/make_pictures.py`` writes them beside this file; it needs no network, and the extra ``demo``.
+``python docs/make_pictures.py`` writes them next to this file; it needs no network, and the extra ``demo``.
 """
 
 from __future__ import annotations

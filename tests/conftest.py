@@ -54,7 +54,7 @@ _FIRST = (
     "test_public_names.py", "test_typing.py", "studies/test_study_plot.py", "studies/test_disk.py",
     "cli/test_terminal.py", "submit/test_files_scratch.py", "properties/test_out_and_back.py",
     "studies/test_collection.py",
-    "interop/test_table.py", "sandbox/processing/test_pipeline_graph.py", "sandbox/page/test_page.py",
+    "interop/test_table.py", "sandbox/processing/test_pipeline_graph.py", "sandbox/routes/test_page.py",
     "sandbox/test_on_windows.py", "sandbox/processing/test_pipeline.py", "io/test_safe_files_full_disk.py",
     "sandbox/test_state.py", "test_notebooks.py", "cli/test_demo_run.py",
 )  # fmt: skip

@@ -14,11 +14,14 @@ from numpydoc.validate import validate
 import biocolab_accessor as bc
 from biocolab_accessor.accessors.anndata import AnnDataAccessor
 from biocolab_accessor.accessors.dataframe import DataFrameAccessor
+from biocolab_accessor.accessors.mudata import MuDataAccessor
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.config import Settings
 from biocolab_accessor.io.cache import Cache
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.studies.collection import Collection
+from biocolab_accessor.studies.lock import DataLock, Recorder
+from biocolab_accessor.studies.selection import FetchPlan
 from biocolab_accessor.studies.study import Study
 from biocolab_accessor.submit.plan import Plan
 from biocolab_accessor.submit.submission import Submission
@@ -26,7 +29,10 @@ from biocolab_accessor.submit.submission import Submission
 _CLASSES = (
     AnnDataAccessor,
     DataFrameAccessor,
+    MuDataAccessor,
     Study,
+    FetchPlan,
+    DataLock,
     Submission,
     Sandbox,
     Report,
@@ -36,6 +42,8 @@ _CLASSES = (
     Settings,
     bc.EConnector,
 )
+
+_BY_FETCHES = {Recorder.add, DataLock.save}  # which no user calls
 
 # No docstring, no summary, parameters that are not told or not there, no example.
 _CODES = {"GL08", "SS01", "PR01", "PR02", "EX01"}
@@ -55,7 +63,7 @@ def _public() -> Iterator[object]:
             method = inspect.getattr_static(kind, name)
             function = method.__func__ if isinstance(method, classmethod | staticmethod) else method
             own = str(getattr(function, "__module__", "")).startswith("biocolab_accessor")
-            if not name.startswith("_") and own and inspect.isfunction(function):
+            if not name.startswith("_") and own and inspect.isfunction(function) and function not in _BY_FETCHES:
                 yield function
 
 

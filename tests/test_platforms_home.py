@@ -18,10 +18,10 @@ import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor import config, platforms, util
-from biocolab_accessor.cli.doctor import examine
 from biocolab_accessor.config import Settings
 from biocolab_accessor.connection.connector import studio_settings
 from biocolab_accessor.connection.credentials import KeyFile
+from biocolab_accessor.diagnostics import examine
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument, MissingCredentials, SandboxError
 from biocolab_accessor.sandbox.store import files
 

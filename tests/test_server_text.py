@@ -13,8 +13,8 @@ from tqdm import tqdm
 from typer.testing import CliRunner
 
 import biocolab_accessor as bc
-from biocolab_accessor import progress
 from biocolab_accessor.cli import app
+from biocolab_accessor.clients import progress
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.connection import default
 from biocolab_accessor.errors import BiocolabError, TaskFailed, UnknownGroup

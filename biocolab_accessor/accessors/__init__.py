@@ -11,7 +11,7 @@ from anndata import AnnData, register_anndata_namespace
 
 from biocolab_accessor.accessors.anndata import AnnDataAccessor
 from biocolab_accessor.accessors.dataframe import DataFrameAccessor
-from biocolab_accessor.public import public
+from biocolab_accessor.errors import public
 
 __all__ = ["AnnDataAccessor", "DataFrameAccessor", "accessor"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from anndata import AnnData
 
-from biocolab_accessor.public import public
+from biocolab_accessor.errors import public
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from biocolab_accessor.accessors.anndata import MatrixType
-from biocolab_accessor.public import public
+from biocolab_accessor.errors import public
 
 if TYPE_CHECKING:
     from biocolab_accessor.check.report import Report

@@ -9,9 +9,8 @@ from anndata import AnnData
 from mudata import MuData
 
 from biocolab_accessor.accessors.anndata import AnnDataAccessor
-from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.errors import InvalidArgument, public
 from biocolab_accessor.messages import did_you_mean, listing, quoted
-from biocolab_accessor.public import public
 
 if TYPE_CHECKING:
     from biocolab_accessor.check.report import Report
@@ -53,7 +52,7 @@ class MuDataAccessor:
 
         Parameters
         ----------
-        arguments
+        **arguments
             As for ``adata.biocolab.check``.
 
         Returns
@@ -81,7 +80,7 @@ class MuDataAccessor:
             Id or display name of the group.
         modality
             Name of the modality.
-        arguments
+        **arguments
             As for ``adata.biocolab.submit``.
 
         Raises

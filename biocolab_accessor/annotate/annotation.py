@@ -12,10 +12,9 @@ import pandas as pd
 from anndata import AnnData
 
 from biocolab_accessor.clients.bioflex import Database, Study
-from biocolab_accessor.errors import BiocolabError, InvalidArgument, TransportError, UnknownField, UnknownStudy
+from biocolab_accessor.errors import BiocolabError, InvalidArgument, TransportError, UnknownField, UnknownStudy, public
 from biocolab_accessor.io.names import unescaped
 from biocolab_accessor.messages import counted, did_you_mean, listing, quoted
-from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import PUBLIC_STUDIES, expression_summary
 from biocolab_accessor.studies.conversion import unique_names
 from biocolab_accessor.studies.provenance import KEY

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biocolab_accessor.public import public
+from biocolab_accessor.errors import public
 
 if TYPE_CHECKING:
     from anndata import AnnData

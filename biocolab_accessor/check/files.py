@@ -105,10 +105,7 @@ def open_h5ad(path: Path) -> AnnData:
         with opened_regular(path) as (descriptor, _):
             kind = _BY_ENDING.get(path.suffix.casefold()) or _looks_like(os.read(descriptor, 512))
             msg = f"{path} is not an h5ad file: it {kind}"
-        error = InvalidFile(msg)
-        if "text" in kind:
-            error.line = f"bc.submit({str(path)!r}, study_type='tsv')"
-        raise error
+        raise InvalidFile(msg, line=f"bc.submit({str(path)!r}, study_type='tsv')" if "text" in kind else "")
     try:
         with opened_foreign(path) as foreign, warnings.catch_warnings():
             # The report has duplicate names, and the age of a file does not matter to a check.

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from biocolab_accessor.check.matrix_choice import choose_matrix
 from biocolab_accessor.check.qc import failing, measure, mitochondrial
-from biocolab_accessor.errors import AmbiguousName, InvalidArgument, UnknownField
+from biocolab_accessor.errors import AmbiguousName, InvalidArgument, UnknownField, public
 from biocolab_accessor.io.column_text import category_texts
 from biocolab_accessor.io.columns import as_frame, batches_of
 from biocolab_accessor.io.matrix_blocks import Slot, source_of
 from biocolab_accessor.io.values import labelled
 from biocolab_accessor.messages import did_you_mean, listing, quoted
 from biocolab_accessor.protocol import Bounds, Filters, is_finite
-from biocolab_accessor.public import public
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

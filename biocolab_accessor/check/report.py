@@ -10,9 +10,8 @@ from typing import Literal, overload
 
 import pandas as pd
 
-from biocolab_accessor.errors import CheckFailed
+from biocolab_accessor.errors import CheckFailed, public
 from biocolab_accessor.messages import counted
-from biocolab_accessor.public import public
 
 __all__ = ["Finding", "Report", "Severity"]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from biocolab_accessor.cli import local, login, studies, submit
+from biocolab_accessor.cli import local, studies, submit
 from biocolab_accessor.cli.output import Commands
 
 __all__ = ["app"]
@@ -57,8 +57,8 @@ for command, panel in (
     (studies.summary, "Browse a server"),
     (studies.pull, "Fetch from a server"),
     (studies.replay, "Fetch from a server"),
-    (login.login, "This machine"),
-    (login.logout, "This machine"),
+    (local.login, "This machine"),
+    (local.logout, "This machine"),
     (local.doctor, "This machine"),
 ):
     # Typer keeps the line breaks of the source, which a terminal would break again.

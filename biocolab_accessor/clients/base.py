@@ -28,6 +28,7 @@ from scipy import sparse
 from biocolab_accessor.clients.arguments import expect_distinct, name_list, plain
 from biocolab_accessor.clients.arrays import csc_from_base64, decode_array, strings
 from biocolab_accessor.clients.http import HttpClient, save
+from biocolab_accessor.clients.progress import UPLOADING, progress_bar
 from biocolab_accessor.clients.responses import unwrap
 from biocolab_accessor.clients.tasks import follow_task, restart_if_lost, started_task
 from biocolab_accessor.clients.transport import SYSTEM
@@ -38,6 +39,7 @@ from biocolab_accessor.errors import (
     InvalidNames,
     InvalidResponse,
     MissingFile,
+    public,
 )
 from biocolab_accessor.io.memory import expect_room_for_text
 from biocolab_accessor.io.names import is_barcodes
@@ -45,8 +47,6 @@ from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.io.values import encode, numbers, numbers_in
 from biocolab_accessor.messages import listing, quoted, shown
 from biocolab_accessor.platforms import expect_regular, safe_file_name
-from biocolab_accessor.progress import UPLOADING, progress_bar
-from biocolab_accessor.public import public
 from biocolab_accessor.security.redaction import Secret, redacting, sealed
 from biocolab_accessor.security.urls import file_url, normalize_host, without_user
 

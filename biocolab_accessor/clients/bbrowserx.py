@@ -22,8 +22,7 @@ from biocolab_accessor.clients.base import Connector
 from biocolab_accessor.clients.http import HttpClient
 from biocolab_accessor.clients.responses import unwrap
 from biocolab_accessor.clients.tasks import started_task
-from biocolab_accessor.errors import InvalidArgument, InvalidResponse
-from biocolab_accessor.public import public
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse, public
 from biocolab_accessor.security.redaction import redacting
 
 __all__ = ["TALK2DATA_HOST", "BBrowserXConnector", "OfficialConnector", "cell_centers"]

@@ -31,14 +31,21 @@ from biocolab_accessor.clients.arrays import (
     strings,
 )
 from biocolab_accessor.clients.http import HttpClient
-from biocolab_accessor.errors import InvalidArgument, InvalidResponse, NotFound, ServerError, UnknownGene, UnknownStudy
+from biocolab_accessor.clients.progress import DOWNLOADING, fetching, progress_bar
+from biocolab_accessor.errors import (
+    InvalidArgument,
+    InvalidResponse,
+    NotFound,
+    ServerError,
+    UnknownGene,
+    UnknownStudy,
+    public,
+)
 from biocolab_accessor.io.compression import can_inflate, read_deflated
 from biocolab_accessor.io.memory import empty_pages, expect_room
 from biocolab_accessor.io.transpose import PEAK, spans
 from biocolab_accessor.messages import quoted
-from biocolab_accessor.progress import DOWNLOADING, fetching, progress_bar
 from biocolab_accessor.protocol import UNITS, listed_units
-from biocolab_accessor.public import public
 from biocolab_accessor.security.redaction import Secret, redacting, sealed
 from biocolab_accessor.security.urls import normalize_host, route_url, without_user
 

@@ -16,6 +16,7 @@ import requests
 import urllib3
 from requests.auth import AuthBase
 
+from biocolab_accessor.clients.progress import downloading, progress_bar
 from biocolab_accessor.clients.responses import announced_length, decode_json, decode_unquoted, http_error
 from biocolab_accessor.clients.retry import RETRIABLE_STATUSES, Deadline, Retriable, retry_after, retrying
 from biocolab_accessor.clients.transport import (
@@ -43,7 +44,6 @@ from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
 from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.io.safe_files import replacing, target_path
 from biocolab_accessor.messages import warn
-from biocolab_accessor.progress import downloading, progress_bar
 from biocolab_accessor.security.redaction import Secret, redacted, redacting, without_frames
 from biocolab_accessor.security.urls import file_url, is_loopback, origin, redirect_url, route_url, same_origin_url
 

@@ -22,10 +22,9 @@ from biocolab_accessor.clients.arguments import (
     plain,
 )
 from biocolab_accessor.clients.base import Connector
-from biocolab_accessor.errors import InvalidArgument, InvalidFile
+from biocolab_accessor.errors import InvalidArgument, InvalidFile, public
 from biocolab_accessor.messages import listing
 from biocolab_accessor.protocol import Filters
-from biocolab_accessor.public import public
 
 __all__ = ["LensBulkConnector"]
 

@@ -38,11 +38,10 @@ from biocolab_accessor.clients.arguments import (
 )
 from biocolab_accessor.clients.base import Connector
 from biocolab_accessor.clients.bbrowserx import cell_centers
-from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.clients.progress import packing, progress_bar
+from biocolab_accessor.errors import InvalidArgument, public
 from biocolab_accessor.messages import listing, quoted
-from biocolab_accessor.progress import packing, progress_bar
 from biocolab_accessor.protocol import Filters
-from biocolab_accessor.public import public
 
 __all__ = ["LensSCConnector"]
 

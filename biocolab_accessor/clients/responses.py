@@ -157,9 +157,7 @@ def http_error(url: str, status: int, content: bytes, reason: str | None, token_
     if status in (401, 403):
         problem = "was not accepted" if status == 401 else "does not allow this, or has expired"
         text += f". The token from {token_origin} {problem}: create one in the server's user settings"
-        error = Unauthorized(text, status=status, detail=detail)
-        error.line = _line_of_new_token(url, token_origin)
-        return error
+        return Unauthorized(text, status=status, detail=detail, line=_line_of_new_token(url, token_origin))
     if status == 404:
         if _is_of_route(url, named):
             example = "https://company/t2d_index_tool/" if "/api/v1/" in url else "https://api.bioturing.com/"

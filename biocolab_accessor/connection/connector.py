@@ -27,11 +27,11 @@ from biocolab_accessor.errors import (
     InvalidResponse,
     InvalidSettingsFile,
     MissingCredentials,
+    public,
 )
 from biocolab_accessor.messages import facts_table, quoted, warn
 from biocolab_accessor.platforms import home_folder
 from biocolab_accessor.protocol import SOURCES, Source
-from biocolab_accessor.public import public
 from biocolab_accessor.security.redaction import Secret, sealed
 from biocolab_accessor.security.urls import normalize_host, without_user
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from biocolab_accessor.connection.connector import EConnector
-from biocolab_accessor.errors import ConfigurationError, InvalidArgument, MissingCredentials
-from biocolab_accessor.public import public
+from biocolab_accessor.errors import ConfigurationError, InvalidArgument, MissingCredentials, public
 from biocolab_accessor.security.redaction import sealed, without_frames
 
 __all__ = [

@@ -34,10 +34,9 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import BiocolabError
+from biocolab_accessor.errors import BiocolabError, public
 from biocolab_accessor.messages import warn
 from biocolab_accessor.platforms import is_open_elsewhere, open_to_others, private_folder, replace, sync
-from biocolab_accessor.public import public
 
 __all__ = [
     "ENTRY",

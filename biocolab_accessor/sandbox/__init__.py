@@ -7,8 +7,8 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biocolab_accessor.errors import public
 from biocolab_accessor.messages import counted, warn
-from biocolab_accessor.public import public
 from biocolab_accessor.security.redaction import sealed
 
 if TYPE_CHECKING:

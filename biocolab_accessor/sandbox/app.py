@@ -23,9 +23,7 @@ from starlette.types import ASGIApp
 from biocolab_accessor.concurrency import ended
 from biocolab_accessor.errors import SandboxError
 from biocolab_accessor.platforms import own_address
-from biocolab_accessor.sandbox.faults.ledger import route_name
 from biocolab_accessor.sandbox.faults.limits import most_connections
-from biocolab_accessor.sandbox.page.routes import page_routes
 from biocolab_accessor.sandbox.requests import (
     LONGEST_FILE,
     HTTPError,
@@ -35,6 +33,7 @@ from biocolab_accessor.sandbox.requests import (
     json_body,
     json_file,
     pieces,
+    route_name,
     save_body,
 )
 from biocolab_accessor.sandbox.routes import (
@@ -47,6 +46,7 @@ from biocolab_accessor.sandbox.routes import (
     UploadHandler,
 )
 from biocolab_accessor.sandbox.routes.account import studio_routes
+from biocolab_accessor.sandbox.routes.page import page_routes
 from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.files import remove
 from biocolab_accessor.sandbox.store.uploads import receive

@@ -22,19 +22,17 @@ from filelock import FileLock, Timeout
 
 from biocolab_accessor.connection.connector import EConnector
 from biocolab_accessor.connection.default import drop_default, move_default, push_default
-from biocolab_accessor.errors import InvalidArgument, SandboxError
+from biocolab_accessor.errors import InvalidArgument, SandboxError, public
 from biocolab_accessor.messages import did_you_mean, quoted, shown
 from biocolab_accessor.platforms import expanded, temporary_folder
-from biocolab_accessor.public import public
 from biocolab_accessor.sandbox.app import ServerThread, listen, make_app, reachable_host, route_names
 from biocolab_accessor.sandbox.faults.faults import Faults
-from biocolab_accessor.sandbox.faults.ledger import Ledger
 from biocolab_accessor.sandbox.faults.limits import OriginMiddleware, Protocol
 from biocolab_accessor.sandbox.faults.middleware import FaultMiddleware, control_routes
 from biocolab_accessor.sandbox.public_studies import add_public, seed
+from biocolab_accessor.sandbox.requests import Ledger
 from biocolab_accessor.sandbox.state import open_state
-from biocolab_accessor.sandbox.store.accounts import ALL_MEMBERS, DEFAULT_TOKEN, PERSONAL, Group
-from biocolab_accessor.sandbox.store.catalog import PUBLIC
+from biocolab_accessor.sandbox.store.catalog import ALL_MEMBERS, DEFAULT_TOKEN, PERSONAL, PUBLIC, Group
 from biocolab_accessor.sandbox.store.files import (
     CATALOG_FILE,
     TOKEN_FILE,

@@ -19,9 +19,8 @@ from biocolab_accessor.sandbox.faults.faults import Fault
 from biocolab_accessor.sandbox.processing.cells import Cells, lognorm
 from biocolab_accessor.sandbox.processing.tasks import TaskRunner
 from biocolab_accessor.sandbox.requests import HTTPError
-from biocolab_accessor.sandbox.store.accounts import Accounts
 from biocolab_accessor.sandbox.store.buckets import Buckets
-from biocolab_accessor.sandbox.store.catalog import Catalog, StudyRecord, Terms
+from biocolab_accessor.sandbox.store.catalog import Accounts, Catalog, StudyRecord, Terms
 from biocolab_accessor.sandbox.store.files import CATALOG_FILE, Database, private_folder, publish, remove
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder
 from biocolab_accessor.sandbox.store.uploads import Uploads

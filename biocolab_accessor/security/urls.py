@@ -149,7 +149,7 @@ def normalize_host(host: str, source: str = "argument") -> str:
     if "://" not in host:
         bare = host.lstrip("/")
         msg = f"the host{_named(bare, repr(host))} from {source} has no scheme: write {_advised(bare)}"
-        raise _with_line(InvalidHost(msg), source, bare)
+        raise InvalidHost(msg, line=_line_with_https(source, bare))
     try:
         found = _parsed(host)
     except _Doubtful as error:
@@ -163,7 +163,7 @@ def normalize_host(host: str, source: str = "argument") -> str:
             f"the host {quoted(host)} from {source} uses plain http, so anyone on the network path can read the "
             "token: use https (plain http is accepted for 127.0.0.1 only)"
         )
-        raise _with_line(InsecureHost(msg), source, host.partition("://")[2])
+        raise InsecureHost(msg, line=_line_with_https(source, host.partition("://")[2]))
     return host if host.endswith("/") else host + "/"
 
 
@@ -180,12 +180,11 @@ def _named(host: str, text: str = "") -> str:
     return f" {text or repr(host)}" if plain and known else ""
 
 
-def _with_line(error: InvalidHost, source: str, bare: str) -> InvalidHost:
-    """The error with the line that sets the same host with https, if it is an argument and can be one."""
+def _line_with_https(source: str, bare: str) -> str:
+    """The line that sets the same host with https, if it is an argument and can be one."""
     _, _, name = source.partition("argument ")
-    if name and _named(bare) and _NAME.fullmatch(bare.partition("/")[0].partition(":")[0]):
-        error.line = f"bc.connect({name}={_advised(bare)})"
-    return error
+    usable = name and _named(bare) and _NAME.fullmatch(bare.partition("/")[0].partition(":")[0])
+    return f"bc.connect({name}={_advised(bare)})" if usable else ""
 
 
 def _advised(host: str) -> str:

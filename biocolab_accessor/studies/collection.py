@@ -13,21 +13,27 @@ from anndata import AnnData
 
 from biocolab_accessor.concurrency import request_threads, result
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import InvalidArgument, NoCells
+from biocolab_accessor.errors import InvalidArgument, NoCells, public
 from biocolab_accessor.io.memory import budget, instead
 from biocolab_accessor.messages import counted, facts_table, listing, quoted
 from biocolab_accessor.platforms import expanded, replace
-from biocolab_accessor.protocol import Source, Unit, argument_names
-from biocolab_accessor.public import public
+from biocolab_accessor.protocol import Source, argument_names
 from biocolab_accessor.studies.catalog import study
-from biocolab_accessor.studies.cells import expect_cells, no_cells, without_unused_labels
 from biocolab_accessor.studies.citation import Style, cite
 from biocolab_accessor.studies.conversion import select_embeddings, select_fields, select_genes, unique_names
 from biocolab_accessor.studies.disk import file_of_study, open_lazily, safe_names
 from biocolab_accessor.studies.distributed import fetch_all, write_all
 from biocolab_accessor.studies.fetch import plan_fetch
 from biocolab_accessor.studies.obs_filter import ObsFilter, labels_of
-from biocolab_accessor.studies.selection import FetchPlan, Selection, Wanted
+from biocolab_accessor.studies.selection import (
+    FetchPlan,
+    Selection,
+    Wanted,
+    expect_cells,
+    no_cells,
+    takes_wanted,
+    without_unused_labels,
+)
 from biocolab_accessor.studies.study import Study, address_of, facts_of, parts_of
 from biocolab_accessor.studies.union import Join, expect_join, union
 
@@ -166,21 +172,15 @@ class Collection:
         **wanted: Unpack[Wanted],
     ) -> FetchPlan: ...
 
+    @takes_wanted(after="label")
     def to_anndata(
         self,
         join: Join = "inner",
         *,
         label: str = "study",
-        genes: Sequence[str] | str | None = None,
-        fields: Sequence[str] | str | None = None,
-        unit: Unit = "raw",
-        layers: Sequence[str] | None = (),
-        obsm: bool | Sequence[str] | str = True,
-        terms: bool = False,
         cache: bool = True,
-        obs_filter: str | None = None,
-        cells: Sequence[str] | str | None = None,
         dry_run: bool = False,
+        **wanted: Unpack[Wanted],
     ) -> AnnData | FetchPlan:
         """Fetch all studies and join them.
 
@@ -241,21 +241,12 @@ class Collection:
         >>> adata.shape, adata.obs["from"].value_counts().to_dict()
         ((1400, 1), {'PBMC68k_reduced': 700, 'AGAIN': 700})
         """
-        wanted = Selection.of(
-            genes=genes,
-            fields=fields,
-            unit=unit,
-            layers=layers,
-            obsm=obsm,
-            terms=terms,
-            obs_filter=obs_filter,
-            cells=cells,
-        )
+        selection = Selection.of(**wanted)
         if dry_run:
-            return self._plan(self._selections(join, label, wanted), join, wanted)
+            return self._plan(self._selections(join, label, selection), join, selection)
         with instead(_ALTERNATIVE):
-            parts = fetch_all(self.studies, self._selections(join, label, wanted), _ALTERNATIVE, cache=cache)
-            return self._joined(parts, join, label, wanted)
+            parts = fetch_all(self.studies, self._selections(join, label, selection), _ALTERNATIVE, cache=cache)
+            return self._joined(parts, join, label, selection)
 
     @overload
     def lazy(
@@ -279,21 +270,15 @@ class Collection:
         **wanted: Unpack[Wanted],
     ) -> FetchPlan: ...
 
+    @takes_wanted(after="folder")
     def lazy(
         self,
         join: Join = "inner",
         *,
         label: str = "study",
         folder: str | Path | None = None,
-        genes: Sequence[str] | str | None = None,
-        fields: Sequence[str] | str | None = None,
-        unit: Unit = "raw",
-        layers: Sequence[str] | None = (),
-        obsm: bool | Sequence[str] | str = True,
-        terms: bool = False,
-        obs_filter: str | None = None,
-        cells: Sequence[str] | str | None = None,
         dry_run: bool = False,
+        **wanted: Unpack[Wanted],
     ) -> AnnData | FetchPlan:
         """Join all studies as Dask arrays, without loading their matrices into memory.
 
@@ -330,23 +315,14 @@ class Collection:
         ...     type(adata.X).__module__, adata.shape
         ('dask.array.core', (700, 765))
         """
-        selection = Selection.of(
-            genes=genes,
-            fields=fields,
-            unit=unit,
-            layers=layers,
-            obsm=obsm,
-            terms=terms,
-            obs_filter=obs_filter,
-            cells=cells,
-        )
-        wanted = self._selections(join, label, selection)
+        selection = Selection.of(**wanted)
+        selections = self._selections(join, label, selection)
         if dry_run:
-            return self._plan(wanted, join, selection)
+            return self._plan(selections, join, selection)
         if folder is not None:
             kept = expanded(folder).absolute()
             _make_folder(kept)
-            paths = write_all(self.studies, wanted, kept)
+            paths = write_all(self.studies, selections, kept)
             return self._joined([open_lazily(path) for path in paths], join, label, selection)
         if not settings.cache_size or any(parts_of(each).source.cache_key() is None for each in self.studies):
             why = "studies of groups can change" if settings.cache_size else "its cache_size is 0"
@@ -355,7 +331,7 @@ class Collection:
                 "folder for their files, lazy(folder='studies')"
             )
             raise InvalidArgument(msg)
-        paths = [file_of_study(parts_of(each), own, None) for each, own in zip(self.studies, wanted, strict=True)]
+        paths = [file_of_study(parts_of(each), own, None) for each, own in zip(self.studies, selections, strict=True)]
         if gone := [each.id for each, path in zip(self.studies, paths, strict=True) if not path.exists()]:
             msg = (
                 f"the cache of bc.settings.cache_size={settings.cache_size:,} bytes is too small for all studies "
@@ -386,21 +362,15 @@ class Collection:
         **wanted: Unpack[Wanted],
     ) -> FetchPlan: ...
 
+    @takes_wanted(after="label")
     def to_zarr(
         self,
         path: str | Path,
         join: Join = "inner",
         *,
         label: str = "study",
-        genes: Sequence[str] | str | None = None,
-        fields: Sequence[str] | str | None = None,
-        unit: Unit = "raw",
-        layers: Sequence[str] | None = (),
-        obsm: bool | Sequence[str] | str = True,
-        terms: bool = False,
-        obs_filter: str | None = None,
-        cells: Sequence[str] | str | None = None,
         dry_run: bool = False,
+        **wanted: Unpack[Wanted],
     ) -> Path | FetchPlan:
         """Join all studies in a Zarr store, a block of cells at a time.
 
@@ -436,16 +406,6 @@ class Collection:
             exists = f"{target} exists already: remove it, or give another path"
             msg = exists if target.exists() else f"folder {target.parent} does not exist"
             raise InvalidArgument(msg)
-        wanted: Wanted = {
-            "genes": genes,
-            "fields": fields,
-            "unit": unit,
-            "layers": layers,
-            "obsm": obsm,
-            "terms": terms,
-            "obs_filter": obs_filter,
-            "cells": cells,
-        }
         if dry_run:
             return self.lazy(join, label=label, dry_run=True, **wanted)
         with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent, ignore_cleanup_errors=True) as folder:

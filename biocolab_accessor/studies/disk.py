@@ -24,7 +24,6 @@ from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.io.transpose import Scratch, join_rows, write_stripes
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.io.write_h5ad import write_h5ad
-from biocolab_accessor.studies.cells import selected, without_unused_labels
 from biocolab_accessor.studies.conversion import expect_shape, to_obsm
 from biocolab_accessor.studies.fetch import (
     SAMPLE_SIZE,
@@ -37,7 +36,7 @@ from biocolab_accessor.studies.fetch import (
 )
 from biocolab_accessor.studies.lock import recorder
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
-from biocolab_accessor.studies.selection import Selection
+from biocolab_accessor.studies.selection import Selection, selected, without_unused_labels
 from biocolab_accessor.studies.study_data import StudyParts
 
 __all__ = ["expect_same", "file_of_study", "open_backed", "open_lazily", "safe_names", "write_study"]

@@ -15,13 +15,12 @@ from biocolab_accessor.io.memory import budget, expect_room
 from biocolab_accessor.io.transpose import PEAK
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.messages import warn
-from biocolab_accessor.studies.cells import selected
 from biocolab_accessor.studies.conversion import select_embeddings, select_fields, select_genes, to_obsm, unique_names
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 from biocolab_accessor.studies.provenance import names_of_embeddings, origin_of, original_names
-from biocolab_accessor.studies.selection import FetchPlan, Selection
+from biocolab_accessor.studies.selection import FetchPlan, Selection, selected
+from biocolab_accessor.studies.sources import add_term_columns
 from biocolab_accessor.studies.study_data import StudyParts
-from biocolab_accessor.studies.terms import add_term_columns
 
 __all__ = [
     "SAMPLE_SIZE",

@@ -17,12 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.errors import InvalidFile
+from biocolab_accessor.errors import InvalidFile, public
 from biocolab_accessor.io.safe_files import replacing, target_path
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import opened_regular
 from biocolab_accessor.protocol import SOURCES
-from biocolab_accessor.public import public
 from biocolab_accessor.studies.sources import StudySource
 
 __all__ = [
@@ -136,7 +135,19 @@ class DataLock(Recorder):
         self.close()
 
     def close(self) -> None:
-        """Stop recording; the file is complete."""
+        """Stop recording; the file is complete.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox(), tempfile.TemporaryDirectory() as folder:
+        ...     lock = bc.lock(f"{folder}/biocolab.lock")
+        ...     cells = bc.study("PBMC68k_reduced").barcodes()
+        ...     lock.close()
+        >>> [entry["part"] for entry in lock.entries]
+        ['barcodes']
+        """
         global _current
         if _current is self:
             _current = None

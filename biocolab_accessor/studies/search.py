@@ -17,13 +17,18 @@ import pandas as pd
 
 from biocolab_accessor.concurrency import request_threads, result
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError, Unauthorized
+from biocolab_accessor.errors import (
+    InvalidArgument,
+    InvalidResponse,
+    ServerError,
+    Unauthorized,
+    public,
+)
 from biocolab_accessor.io.values import table_of
 from biocolab_accessor.messages import did_you_mean, quoted, shown, warn
 from biocolab_accessor.protocol import SPECIES, Server, argument_names, known_species
-from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import PUBLIC_STUDIES, connectors_of, group_id_of, list_groups, list_studies
-from biocolab_accessor.studies.terms import Term, read_terms
+from biocolab_accessor.studies.sources import Term, read_terms
 
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
@@ -37,6 +42,7 @@ _LONGER, _NEAR = 0.6, 0.5  # a word that only begins with the one of the search,
 _CUTOFF = 0.8  # similarity of two spellings of a word, as difflib measures it
 _SHORTEST = 4  # words that may be the beginning of another, or misspelled
 _PLACES = {"text": "study", "cell_type": "cell type", "tissue": "tissue", "disease": "disease"}
+_IDS = ("personal", "all_members", PUBLIC_STUDIES)  # of every server; the official clients use them without a list
 _N_CELLS = ("n_cells", "n_obs", "total_cells")
 
 Words = frozenset[str]
@@ -65,9 +71,11 @@ def search(
     as the beginning of a longer one. A word that no study has is replaced by the nearest spellings, with a warning. A
     term finds the terms below it: monocyte finds macrophage.
 
-    The lists are kept in memory for ``bc.settings.search_age`` seconds, or until you submit a study. The first search
-    makes one request for the groups, one for each group and species, one for the terms of all studies, and one for the
-    tree of terms if there are any.
+    A search makes one request for each group and species, and one for the terms of all studies. The answers are kept in
+    memory for ``bc.settings.search_age`` seconds, or until you submit a study, and not requested again until then. Two
+    more requests are needed at times: the list of groups, unless ``group`` has only ids that all servers have
+    (``"personal"``, ``"all_members"``, ``"bioturing_public_studies"``); and, once for each connection, the tree of
+    terms, if studies have terms. A search without words needs no terms.
 
     Parameters
     ----------
@@ -117,7 +125,10 @@ def search(
         raise InvalidArgument(msg)
     wanted = SPECIES if species is None else [known_species(name) for name in _names(species, "species")]
     groups = None if group is None else _names(group, "group")
-    every = {name: look_up(connector, groups, wanted) for name, connector in connectors_of(source).items()}
+    every = {
+        name: look_up(connector, groups, wanted, with_terms=bool(words))
+        for name, connector in connectors_of(source).items()
+    }
     alternatives = {name: _alternatives(found, words) for name, found in every.items()}
     rows = [
         (score, _row(listed, name, reasons))
@@ -336,6 +347,10 @@ class _Index:
         self.answers |= {key: (now, answer) for key, answer in new.items()}
         return {key: self.answers[key][1] for key in requests}
 
+    def last(self, key: Any) -> Any:
+        """The last answer, whatever its age; None if there is none."""
+        return self.answers.get(key, (0.0, None))[1]
+
 
 # By the connector, which belongs to one server and one token, and ends with its connection.
 _indexes: WeakKeyDictionary[BBrowserXConnector, _Index] = WeakKeyDictionary()
@@ -348,27 +363,25 @@ def forget_lists() -> None:
         _indexes.clear()
 
 
-def look_up(connector: BBrowserXConnector, groups: Sequence[str] | None, species: Sequence[str]) -> Found:
-    """Studies of groups (None means all, and the public ones) and their terms.
-
-    Requests: one for the list of groups, which has their names and ids, one per group and species, one for all terms,
-    and, if there are terms, one for the tree of their ontologies, by which a term finds those below it.
-    """
+def look_up(
+    connector: BBrowserXConnector, groups: Sequence[str] | None, species: Sequence[str], *, with_terms: bool = True
+) -> Found:
+    """Studies of groups (None means all, and the public ones) and their terms."""
     with _lock:
         index = _indexes.setdefault(connector, _Index())
     with index.lock:  # another thread that searches waits, instead of asking for the same
-        known = index.ask({"groups": partial(list_groups, connector)})["groups"]
-        if groups is None:
-            ids = [*(row["id"] for row in known), PUBLIC_STUDIES]
-        else:
-            ids = [group_id_of(connector, group, known) for group in groups]
+        ids = _group_ids(index, connector, groups)
         pairs = [(id_, name) for id_ in dict.fromkeys(ids) for name in species]
         requests: dict[Any, Callable[[], Any]] = {pair: partial(_listed, connector, *pair) for pair in pairs}
-        answers = index.ask({"terms": partial(_terms, connector), **requests})
-        terms = answers.pop("terms")
+        if with_terms:
+            requests["terms"] = partial(_terms, connector)
+        answers = index.ask(requests)
+        terms = answers.pop("terms", None)
         tree = None
         if terms and pairs:
-            tree = index.ask({"tree": partial(_above, connector, *pairs[0])})["tree"]
+            tree = index.last("tree")  # which stays as it is, unless a term is missing from it
+            if tree is None or not all(term.node in tree or term.node_label in tree for term in terms):
+                tree = index.ask({"tree": partial(_above, connector, *pairs[0])})["tree"]
     studies: dict[str, Listed] = {}
     for pair in pairs:
         for listed in answers[pair]:  # a study can be in several groups: the first one counts
@@ -378,6 +391,16 @@ def look_up(connector: BBrowserXConnector, groups: Sequence[str] | None, species
         above = next((tree[key] for key in (term.node, term.node_label) if tree and key in tree), ())
         concepts.setdefault(term.study_id, []).append(_concept(term, above))
     return Found(list(studies.values()), concepts, terms is not None, tree is not None)
+
+
+def _group_ids(index: _Index, connector: BBrowserXConnector, groups: Sequence[str] | None) -> list[str]:
+    """Ids of groups, for which the list of groups is requested, unless all are ids that every server has."""
+    if groups is not None and all(group in _IDS for group in groups):
+        return list(groups)
+    known = index.ask({"groups": partial(list_groups, connector)})["groups"]
+    if groups is None:
+        return [*(row["id"] for row in known), PUBLIC_STUDIES]
+    return [group_id_of(connector, group, known) for group in groups]
 
 
 def _listed(connector: BBrowserXConnector, group_id: str, species: str) -> list[Listed]:

@@ -1,24 +1,51 @@
-"""Selection: the part of a study to fetch, and its form."""
+"""Selection: the part of a study to fetch, its form, and the cells that ``obs_filter`` and ``cells`` select."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import NamedTuple, TypedDict, get_args
+from inspect import signature
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict, TypeVar, cast, get_args
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
 
-from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.messages import about_megabytes, facts_table, quoted
+from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidResponse, NoCells, TooLarge, UnknownCell
+from biocolab_accessor.io.memory import expect_room
+from biocolab_accessor.io.transpose import csr_of_csc
+from biocolab_accessor.io.values import text_index
+from biocolab_accessor.messages import about_megabytes, counted, did_you_mean, facts_table, listing, quoted, suggestion
 from biocolab_accessor.protocol import Format, Unit, argument_names, unit_name
-from biocolab_accessor.studies.conversion import gene_names
-from biocolab_accessor.studies.obs_filter import ObsFilter
+from biocolab_accessor.studies.conversion import expect_shape, gene_names
+from biocolab_accessor.studies.obs_filter import ObsFilter, labels_of
+from biocolab_accessor.studies.sources import StudySource, Term
+from biocolab_accessor.studies.study_data import StudyParts
 
-__all__ = ["FetchPlan", "Selection", "Wanted"]
+__all__ = [
+    "FetchPlan",
+    "Selection",
+    "SomeCells",
+    "Wanted",
+    "expect_cells",
+    "no_cells",
+    "selected",
+    "takes_wanted",
+    "without_unused_labels",
+]
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 class Wanted(TypedDict, total=False):
-    """The arguments that every fetch has, for type checkers."""
+    """The arguments that every fetch has; their defaults are those of :meth:`Selection.of`."""
 
     genes: Sequence[str] | str | None
     fields: Sequence[str] | str | None
@@ -111,6 +138,20 @@ class Selection(NamedTuple):
         return list(dict.fromkeys(self.matrices))
 
 
+def takes_wanted(after: str = "") -> Callable[[_Method], _Method]:
+    """Give the signature of a method the arguments of a fetch, after the named one, in place of ``**wanted``."""
+
+    def with_signature(method: _Method) -> _Method:
+        shared = [each for each in signature(Selection.of).parameters.values() if each.name in Wanted.__annotations__]
+        own = [each for each in signature(method).parameters.values() if each.kind is not each.VAR_KEYWORD]
+        first = max(n for n, each in enumerate(own, 1) if each.kind is not each.KEYWORD_ONLY or each.name == after)
+        parameters = [*own[:first], *shared, *own[first:]]
+        method.__signature__ = signature(method).replace(parameters=parameters)  # type: ignore[attr-defined]
+        return method
+
+    return with_signature
+
+
 @dataclass(frozen=True)
 class FetchPlan:
     """The result of a fetch in numbers, from a fetch with ``dry_run=True``, which fetches no values.
@@ -131,6 +172,14 @@ class FetchPlan:
         Bytes available for them, see ``bc.settings.memory_budget``.
     left_out
         Genes and fields that an inner join of a collection leaves out; empty for a study.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox():
+    ...     plan = bc.study("PBMC68k_reduced").to_anndata(obs_filter="phase == 'S'", genes="LYZ", dry_run=True)
+    >>> plan.n_obs, plan.n_vars, plan.fits
+    (182, 1, True)
     """
 
     study_id: str
@@ -170,3 +219,232 @@ class FetchPlan:
                 ("does not fit", "use to_h5ad(path), to_anndata(backed=path) or lazy(path), or ask for genes=")
             )
         return facts
+
+
+# Non-zeros per stripe of genes; each takes 8 bytes.
+_MOST = 2 << 20
+_MOST_COMPARED = 2000
+
+# While the stripes of all genes are joined, indices or values are in memory twice.
+_JOIN_PEAK = 1.5
+_FEWER = "select fewer cells"
+
+
+def selected(parts: StudyParts, selection: Selection) -> StudyParts:
+    """The parts for the selected cells; only the fields of the filter are fetched."""
+    if not selection.selects_cells:
+        return parts
+    mask, held, conditions = _evaluated(parts, selection)
+    if not mask.any() and not selection.of_many:
+        raise NoCells(_no_cells(parts, conditions))
+    return SomeCells(parts, np.flatnonzero(mask), held)
+
+
+def no_cells(parts: StudyParts, selection: Selection) -> str:
+    """The message that none of the cells is selected."""
+    return _no_cells(parts, _evaluated(parts, selection)[2])
+
+
+def _no_cells(parts: StudyParts, conditions: Sequence[tuple[str, int]]) -> str:
+    each = "".join(f"\n  {_shortened(clause)}: {counted(number, 'cell')}" for clause, number in conditions)
+    return (
+        f"study {parts.study_id}: none of its {counted(parts.n_obs, 'cell')} is selected. "
+        f"By itself, each condition selects:{each}"
+    )
+
+
+def _evaluated(
+    parts: StudyParts, selection: Selection
+) -> tuple[NDArray[np.bool_], pd.DataFrame, list[tuple[str, int]]]:
+    """Which cells are selected, the fetched fields, and, if none is, the number of cells of each condition."""
+    conditions: list[tuple[str, int]] = []
+    mask = np.ones(parts.n_obs, bool)
+    held = pd.DataFrame(index=pd.RangeIndex(parts.n_obs))
+    if selection.cells is not None:
+        mask[:] = False
+        mask[_rows_of(selection.cells, parts.barcodes, parts.study_id)] = True
+        conditions.append(("cells", int(mask.sum())))
+    if selection.obs_filter is not None:
+        wanted = ObsFilter.of(selection.obs_filter)
+        known = parts.fields
+        if not selection.of_many:
+            wanted.expect_fields(known, parts.study_id)
+        held = parts.metadata([name for name in wanted.fields if name in known])
+        columns = {name: held[name] for name in held.columns}
+        absent = pd.Series(np.full(parts.n_obs, np.nan), held.index)
+        columns |= {name: absent for name in wanted.fields if name not in columns}
+        if not selection.of_many:
+            wanted.expect_labels(labels_of(columns))
+        mask &= wanted.mask(columns)
+        if not mask.any():
+            conditions += wanted.counts(columns)
+    return mask, held, conditions
+
+
+def _shortened(clause: str) -> str:
+    """A clause in one line of a message."""
+    return f"{clause[:77]}…" if len(clause) > 78 else clause
+
+
+def expect_cells(cells: Sequence[str], barcodes: Sequence[str], study_id: str) -> None:
+    """Raise UnknownCell or AmbiguousName unless the study has each cell once."""
+    _rows_of(cells, barcodes, study_id)
+
+
+def without_unused_labels(obs: pd.DataFrame, selection: Selection) -> pd.DataFrame:
+    """The table without labels that no selected cell has; anndata, too, drops them from its subsets."""
+    if not selection.selects_cells:
+        return obs
+    columns: list[Any] = [column for _, column in obs.items()]
+    for number, column in enumerate(columns):
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            columns[number] = column.cat.remove_unused_categories()
+    found = pd.DataFrame(dict(enumerate(columns)), index=obs.index)
+    found.columns = obs.columns
+    return found
+
+
+def _rows_of(cells: Sequence[str], barcodes: Sequence[str], study_id: str) -> list[int]:
+    """Positions of barcodes."""
+    place = {barcode: row for row, barcode in enumerate(barcodes)}
+    if missing := [cell for cell in cells if cell not in place]:
+        near = ", ".join(f"{quoted(cell)}{_near(cell, barcodes)}" for cell in missing[:3])
+        more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
+        msg = f"study {quoted(study_id)} has no cell {near}{more}; its barcodes look like {listing(barcodes, limit=2)}"
+        raise UnknownCell(msg)
+    if len(place) < len(barcodes):
+        counts = Counter(barcodes)
+        if twice := [cell for cell in cells if counts[cell] > 1]:
+            msg = f"study {quoted(study_id)} has several cells named {listing(twice)}: select them with obs_filter"
+            raise AmbiguousName(msg)
+    return [place[cell] for cell in cells]
+
+
+def _near(cell: str, barcodes: Sequence[str]) -> str:
+    """Known barcodes with the same sequence of bases; in a small study, also those that are spelled alike."""
+    bases = re.search("[ACGTN]{8,}", cell)
+    same = [barcode for barcode in barcodes if bases and bases[0] in barcode][:3]
+    if same:
+        return suggestion(same)
+    return did_you_mean(cell, barcodes) if len(barcodes) <= _MOST_COMPARED else ""
+
+
+class SomeCells(StudyParts):
+    """The parts of a study for some of its cells, in the order of the study."""
+
+    def __init__(self, whole: StudyParts, rows: NDArray[np.intp], held: pd.DataFrame) -> None:
+        super().__init__(cast("StudySource", _SomeRows(whole, rows)))
+        self._whole, self._rows, self._held = whole, rows, held
+
+    @property
+    def features(self) -> list[str]:
+        """Genes in order, fetched once for all parts."""
+        return self._whole.features
+
+    @property
+    def cell_names(self) -> list[str]:
+        """Barcodes made unique in the whole study, some of which these are."""
+        names = self._whole.cell_names
+        return [names[row] for row in self._rows]
+
+    @property
+    def n_sent(self) -> int:
+        """Number of cells of the whole study."""
+        return self._whole.n_obs
+
+    @property
+    def _recorder(self) -> None:
+        """A lock records what the server sends: the parts of the whole study."""
+
+    def terms(self) -> list[Term]:
+        """Ontology terms of the whole study."""
+        return self._whole.terms()
+
+    def metadata(self, fields: Sequence[str]) -> pd.DataFrame:
+        """Fields as a table; those of the filter are not fetched again."""
+        held = list(self._held.columns)
+        fetched = self._whole.metadata([name for name in fields if name not in held])
+        columns = {i: (self._held if name in held else fetched)[name].array for i, name in enumerate(fields)}
+        frame = pd.DataFrame(columns, index=fetched.index)
+        frame.columns = text_index(fields)
+        return frame.take(self._rows)  # not iloc, whose result warns a user who adds a column
+
+
+class _SomeRows:
+    """A source that sends some of the cells of another one; everything else is as there."""
+
+    def __init__(self, whole: StudyParts, rows: NDArray[np.intp]) -> None:
+        self._whole, self._rows = whole, rows
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole.source, name)
+
+    def barcodes(self) -> list[str]:
+        barcodes = self._whole.barcodes
+        return [barcodes[row] for row in self._rows]
+
+    def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
+        if not len(self._rows):
+            return sparse.csc_matrix((0, len(genes)), dtype=np.float32)
+        return self._whole.query_genes(genes, unit)[self._rows]
+
+    def matrix(self, unit: str) -> sparse.csc_matrix:
+        return self._taken(unit, "csc")
+
+    def rows(self, unit: str) -> sparse.csr_matrix:
+        return self._taken(unit, "csr")
+
+    def stripes(self, unit: str, folder: Path, most: int, n_obs: int) -> Generator[sparse.csc_matrix, None, None]:
+        whole = self._whole
+        if not len(self._rows):
+            yield sparse.csc_matrix((0, whole.n_vars), dtype=np.float32)
+            return
+        with closing(whole.stripes(None, unit, folder, most)) as stripes:
+            for stripe in stripes:
+                yield expect_shape(stripe, whole.n_obs, stripe.shape[1], whole.study_id)[self._rows]
+
+    def matrix_bytes(self, unit: str) -> int | None:
+        # A server of BioFlex says the size as it begins to send the matrix.
+        return self._whole.source.matrix_bytes(unit) if len(self._rows) else 0
+
+    def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
+        found = self._whole.embeddings(names)
+        for name, coordinates in found.items():
+            if len(coordinates) != (n_obs := self._whole.n_obs):
+                rows = f"{len(coordinates):,} rows for {n_obs:,} cells"
+                msg = f"study {self._whole.study_id}: embedding {quoted(name)} has {rows}"
+                raise InvalidResponse(msg)
+        return {name: coordinates[self._rows] for name, coordinates in found.items()}
+
+    def _taken(self, unit: str, format: str) -> Any:
+        """The rows of the whole matrix in the cache, or of its stripes as they arrive."""
+        whole = self._whole
+        if len(self._rows) and whole.is_cached:
+            try:
+                return (whole.rows(unit) if format == "csr" else whole.matrix(unit))[self._rows]
+            except TooLarge:  # the whole is
+                pass
+        with tempfile.TemporaryDirectory(prefix="biocolab-", ignore_cleanup_errors=True) as folder:
+            matrix = _joined(self.stripes(unit, Path(folder), _MOST, len(self._rows)), len(self._rows), whole.study_id)
+        return csr_of_csc(matrix, consume=True) if format == "csr" else matrix
+
+
+def _joined(stripes: Generator[sparse.csc_matrix, None, None], n_obs: int, study_id: str) -> sparse.csc_matrix:
+    """Consecutive genes as one matrix."""
+    data, indices, counts = [], [], []
+    taken = 0
+    with closing(stripes):
+        for stripe in stripes:
+            data.append(stripe.data)
+            indices.append(stripe.indices)
+            counts.append(np.diff(stripe.indptr))
+            taken += stripe.data.nbytes + stripe.indices.nbytes
+            expect_room(int(_JOIN_PEAK * taken), f"the selected cells of study {study_id}", _FEWER, held=taken)
+    pointers = np.concatenate([[0], np.cumsum(np.concatenate(counts, dtype=np.int64))])
+    matrix = sparse.csc_matrix((n_obs, len(pointers) - 1), dtype=np.float32)
+    index = np.int32 if max(pointers[-1], n_obs, len(pointers)) <= np.iinfo(np.int32).max else np.int64
+    matrix.indptr = pointers.astype(index)
+    matrix.data = np.concatenate(data, dtype=np.float32)
+    data.clear()
+    matrix.indices = np.concatenate(indices, dtype=index)
+    return matrix

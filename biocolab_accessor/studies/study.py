@@ -13,22 +13,25 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.clients.tasks import restart_if_lost
-from biocolab_accessor.errors import InvalidArgument, InvalidResponse, UnknownEmbedding, UnknownField
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse, UnknownEmbedding, UnknownField, public
 from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.messages import did_you_mean, facts_table, listing, quoted, shown
 from biocolab_accessor.protocol import Format, Unit, unit_name
-from biocolab_accessor.public import public
-from biocolab_accessor.studies.cells import selected, without_unused_labels
 from biocolab_accessor.studies.citation import Style, cite
-from biocolab_accessor.studies.conversion import obsm_keys, select_fields, select_genes
+from biocolab_accessor.studies.conversion import expect_spatial, obsm_keys, select_fields, select_genes, spatial_data
 from biocolab_accessor.studies.disk import expect_same, file_of_study, open_backed, open_lazily, write_study
 from biocolab_accessor.studies.fetch import fetch, plan_fetch
 from biocolab_accessor.studies.provenance import origin_of
-from biocolab_accessor.studies.selection import FetchPlan, Selection, Wanted
-from biocolab_accessor.studies.sources import StudySource
-from biocolab_accessor.studies.spatial import expect_radius, expect_spatialdata, spatial_data
+from biocolab_accessor.studies.selection import (
+    FetchPlan,
+    Selection,
+    Wanted,
+    selected,
+    takes_wanted,
+    without_unused_labels,
+)
+from biocolab_accessor.studies.sources import StudySource, table_of_terms
 from biocolab_accessor.studies.study_data import StudyParts
-from biocolab_accessor.studies.terms import table_of_terms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -504,21 +507,15 @@ class Study:
         **wanted: Unpack[Wanted],
     ) -> FetchPlan: ...
 
+    @takes_wanted()
     def to_anndata(
         self,
         *,
-        genes: Sequence[str] | str | None = None,
-        fields: Sequence[str] | str | None = None,
-        unit: Unit = "raw",
-        layers: Sequence[str] | None = (),
-        obsm: bool | Sequence[str] | str = True,
-        terms: bool = False,
         format: Format = "csr",
         cache: bool = True,
         backed: str | Path | None = None,
-        obs_filter: str | None = None,
-        cells: Sequence[str] | str | None = None,
         dry_run: bool = False,
+        **wanted: Unpack[Wanted],
     ) -> AnnData | FetchPlan:
         """Fetch the study, or a part of it, as an AnnData.
 
@@ -600,17 +597,7 @@ class Study:
         >>> adata.shape, list(adata.obs["bulk_labels"].cat.categories)
         ((335, 765), ['CD19+ B', 'Dendritic'])
         """
-        selection = Selection.of(
-            genes=genes,
-            fields=fields,
-            unit=unit,
-            layers=layers,
-            obsm=obsm,
-            terms=terms,
-            format=format,
-            obs_filter=obs_filter,
-            cells=cells,
-        )
+        selection = Selection.of(format=format, **wanted)
         self._parts.source.refresh()
         parts = self._parts.cached() if cache else self._parts
         if backed is not None and selection.format != "csr":
@@ -644,20 +631,14 @@ class Study:
         **wanted: Unpack[Wanted],
     ) -> FetchPlan: ...
 
+    @takes_wanted()
     def to_h5ad(
         self,
         path: str | Path,
         *,
-        genes: Sequence[str] | str | None = None,
-        fields: Sequence[str] | str | None = None,
-        unit: Unit = "raw",
-        layers: Sequence[str] | None = (),
-        obsm: bool | Sequence[str] | str = True,
-        terms: bool = False,
-        obs_filter: str | None = None,
-        cells: Sequence[str] | str | None = None,
         compression: Compression = "gzip",
         dry_run: bool = False,
+        **wanted: Unpack[Wanted],
     ) -> Path | FetchPlan:
         """Write the study to an h5ad file, with bounded memory for a study of any size.
 
@@ -694,16 +675,7 @@ class Study:
         ...     anndata.read_h5ad(path).shape
         (700, 765)
         """
-        selection = Selection.of(
-            genes=genes,
-            fields=fields,
-            unit=unit,
-            layers=layers,
-            obsm=obsm,
-            terms=terms,
-            obs_filter=obs_filter,
-            cells=cells,
-        )
+        selection = Selection.of(**wanted)
         self._parts.source.refresh()
         if dry_run:
             return plan_fetch(self._parts, selection)
@@ -727,19 +699,13 @@ class Study:
         **wanted: Unpack[Wanted],
     ) -> FetchPlan: ...
 
+    @takes_wanted()
     def lazy(
         self,
         path: str | Path | None = None,
         *,
-        genes: Sequence[str] | str | None = None,
-        fields: Sequence[str] | str | None = None,
-        unit: Unit = "raw",
-        layers: Sequence[str] | None = (),
-        obsm: bool | Sequence[str] | str = True,
-        terms: bool = False,
-        obs_filter: str | None = None,
-        cells: Sequence[str] | str | None = None,
         dry_run: bool = False,
+        **wanted: Unpack[Wanted],
     ) -> AnnData | FetchPlan:
         """The study as an AnnData of Dask arrays: its matrices stay on disk, for scanpy's functions that support Dask.
 
@@ -779,16 +745,7 @@ class Study:
         ...     type(adata.X).__module__, adata.X[:5].compute().shape
         ('dask.array.core', (5, 765))
         """
-        selection = Selection.of(
-            genes=genes,
-            fields=fields,
-            unit=unit,
-            layers=layers,
-            obsm=obsm,
-            terms=terms,
-            obs_filter=obs_filter,
-            cells=cells,
-        )
+        selection = Selection.of(**wanted)
         self._parts.source.refresh()
         if dry_run:
             return plan_fetch(self._parts, selection)
@@ -798,18 +755,12 @@ class Study:
         adata.obs = without_unused_labels(adata.obs, selection)
         return adata
 
+    @takes_wanted()
     def to_spatialdata(
         self,
         *,
-        genes: Sequence[str] | str | None = None,
-        fields: Sequence[str] | str | None = None,
-        unit: Unit = "raw",
-        layers: Sequence[str] | None = (),
-        obsm: bool | Sequence[str] | str = True,
-        terms: bool = False,
-        obs_filter: str | None = None,
-        cells: Sequence[str] | str | None = None,
         radius: float | None = None,
+        **wanted: Unpack[Wanted],
     ) -> SpatialData:
         """Fetch a spatial study as a SpatialData object: circles around the cell centers, and a table of the cells.
 
@@ -854,19 +805,9 @@ class Study:
         >>> sdata["table"].shape, len(sdata["slide"])  # doctest: +SKIP
         ((700, 765), 700)
         """
-        expect_radius(radius)
-        expect_spatialdata()
+        expect_spatial(radius)
         centers = self._parts.cell_centers()
-        adata = self.to_anndata(
-            genes=genes,
-            fields=fields,
-            unit=unit,
-            layers=layers,
-            obsm=obsm,
-            terms=terms,
-            obs_filter=obs_filter,
-            cells=cells,
-        )
+        adata = self.to_anndata(**wanted)
         return spatial_data(adata, centers, radius, self.id)
 
     def plot(

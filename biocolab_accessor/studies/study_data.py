@@ -30,8 +30,7 @@ from biocolab_accessor.studies.lock import (
     sha_of_matrix,
     sha_of_names,
 )
-from biocolab_accessor.studies.sources import StudySource
-from biocolab_accessor.studies.terms import Term
+from biocolab_accessor.studies.sources import StudySource, Term
 
 __all__ = ["StudyParts"]
 

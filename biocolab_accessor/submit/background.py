@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from biocolab_accessor.submit.submission import Submission
 
-__all__ = ["committing", "follow", "followed", "is_followed", "paused", "stop"]
+__all__ = ["committing", "follow", "followed", "is_followed", "stop", "withdraw"]
 
 logger = logging.getLogger("biocolab_accessor.submit")
 
@@ -36,21 +36,21 @@ _SECONDS_TO_TRY_AGAIN = 30.0
 _SECONDS_TO_GIVE_WAY = 1.0
 _PROCESS = os.getpid()
 
+# It follows a task until the event is set, and returns whether to try again later; it raises no error.
+Step = Callable[[threading.Event], bool]
+
 
 class _Follower:
-    def __init__(self, submission: Submission) -> None:
-        self.submission = submission
+    def __init__(self, submission: Submission, step: Step) -> None:
+        self.submission, self._step = submission, step
         self.stopped, self.over = threading.Event(), threading.Event()
         self._cancel: Callable[[], None] = in_background(self._work, "biocolab-follow")
 
     def _work(self) -> None:
         try:
             # The thread survives a network that is down for a while.
-            while self.submission._follow(self.stopped) and not self.stopped.wait(_SECONDS_TO_TRY_AGAIN):
+            while self._step(self.stopped) and not self.stopped.wait(_SECONDS_TO_TRY_AGAIN):
                 pass
-        except Exception as error:  # a bug, which the submission shows, because nothing waits for this thread
-            self.submission._trouble = f"internal error: {type(error).__name__}"
-            logger.debug("task %s is no longer followed", self.submission.task_id, exc_info=True)
         finally:
             key = _key(self.submission)
             with _lock:
@@ -73,17 +73,16 @@ _lock = threading.RLock()
 _followers: dict[tuple[str, str], _Follower] = {}
 
 
-def follow(submission: Submission) -> Submission:
-    """Follow a submission in the background, if ``bc.settings.follow`` is on and this is not a worker's process."""
+def follow(submission: Submission, step: Step) -> None:
+    """Run a step in the background, if ``bc.settings.follow`` is on and this is not a worker's process."""
     if submission.done or not settings.follow or _is_worker():
-        return submission
+        return
     with _lock:
         if not _followers:
             atexit.unregister(stop)
             atexit.register(stop)  # after those that are registered already, so that it is called before them
         if _key(submission) not in _followers:
-            _followers[_key(submission)] = _Follower(submission)
-    return submission
+            _followers[_key(submission)] = _Follower(submission, step)
 
 
 def followed() -> list[Submission]:
@@ -97,23 +96,14 @@ def is_followed(submission: Submission) -> bool:
     return _key(submission) in _followers
 
 
-@contextmanager
-def paused(submission: Submission) -> Iterator[None]:
-    """Within the block, only the caller follows the task; the thread goes on afterwards if the task has not ended."""
+def withdraw(submission: Submission) -> Submission | None:
+    """End the thread that follows the task of a submission; returns the submission that it followed, if any."""
     with _lock:
         follower = _followers.pop(_key(submission), None)
     if follower is None:
-        yield
-        return
+        return None
     follower.give_way()
-    try:
-        yield
-    finally:
-        first = follower.submission
-        if first is not submission and submission.done:
-            first._take(submission.study_info)
-        elif not submission._state.failed:
-            follow(first)
+    return follower.submission
 
 
 def stop(address: str = "") -> None:

@@ -24,6 +24,7 @@ from typing import Any
 
 from biocolab_accessor.clients.arguments import expect_distinct
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+from biocolab_accessor.clients.progress import UPLOADING, progress_bar
 from biocolab_accessor.clients.tasks import TaskState, may_have_forgotten, task_state
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import (
@@ -35,7 +36,6 @@ from biocolab_accessor.errors import (
     ServerError,
 )
 from biocolab_accessor.messages import quoted, warn
-from biocolab_accessor.progress import UPLOADING, progress_bar
 from biocolab_accessor.submit import journal
 from biocolab_accessor.submit.journal import Entry, Known
 from biocolab_accessor.submit.plan import StudyRequest

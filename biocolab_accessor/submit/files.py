@@ -121,10 +121,9 @@ def as_entries(given: Any, takes: str, kinds: Any) -> list[Any]:
             f"{takes}, not {wrong[0]}: submit an object in memory with adata.biocolab.submit(…), "
             "an expression table with df.biocolab.submit(…)"
         )
-        error = InvalidArgument(msg)
-        if one and isinstance(given, AnnData | pd.DataFrame):
-            error.line = "{it}.biocolab.submit()"
-        raise error
+        raise InvalidArgument(
+            msg, line="{it}.biocolab.submit()" if one and isinstance(given, AnnData | pd.DataFrame) else ""
+        )
     return entries
 
 

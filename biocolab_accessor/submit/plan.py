@@ -21,7 +21,7 @@ from biocolab_accessor.io.matrix_blocks import Slot, filled_slots
 from biocolab_accessor.io.names import distinct, key_as_text, safe_name, sent_name
 from biocolab_accessor.messages import about_megabytes, counted, did_you_mean, facts_table, listing, quoted
 from biocolab_accessor.protocol import Filters, argument_names, known_species
-from biocolab_accessor.submit.encoding import Encoded, EncodedObsm, encode, encoded_frame, encoded_obsm, var_of
+from biocolab_accessor.submit.write import Encoded, EncodedObsm, encode, encoded_frame, encoded_obsm, var_of
 
 if TYPE_CHECKING:
     from biocolab_accessor.check.report import Finding

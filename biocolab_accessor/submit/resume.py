@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biocolab_accessor.clients.tasks import task_state
-from biocolab_accessor.errors import AmbiguousName, BiocolabError, InvalidArgument, InvalidFile, UnknownName
+from biocolab_accessor.errors import AmbiguousName, BiocolabError, InvalidArgument, InvalidFile, UnknownName, public
 from biocolab_accessor.messages import counted, did_you_mean, facts_table, listing, quoted
-from biocolab_accessor.public import public
 from biocolab_accessor.submit import background, journal
 from biocolab_accessor.submit.journal import expect_unchanged_files, files_of
 
@@ -114,7 +113,7 @@ class BrokenOff:
             The data is no longer available: the object was in the memory of another process, or a file was removed or
             changed. The message says which call resumes the submission.
         """
-        from biocolab_accessor.submit.submission import connector_to, submission
+        from biocolab_accessor.submit.submission import connector_to, follow, submission
         from biocolab_accessor.submit.submit import submit_files
 
         if self.host:
@@ -135,7 +134,7 @@ class BrokenOff:
             )
             raise InvalidFile(msg)
         found = submission(self.task_id, to=self.source)  # type: ignore[arg-type]
-        return found.wait() if wait else background.follow(found)
+        return found.wait() if wait else follow(found)
 
     def forget(self) -> None:
         """Forget it: the same call then starts again. Data on the server is not deleted.

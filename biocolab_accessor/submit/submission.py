@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Generator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+from biocolab_accessor.clients.progress import processing, ready, task_bar
 from biocolab_accessor.clients.tasks import TaskState, follow_task, may_have_forgotten, task_state
 from biocolab_accessor.connection.default import how_to_reconnect
 from biocolab_accessor.errors import (
@@ -24,10 +25,9 @@ from biocolab_accessor.errors import (
     TaskFailed,
     TimedOut,
     TransportError,
+    public,
 )
 from biocolab_accessor.messages import facts_table, quoted, shown, warn
-from biocolab_accessor.progress import processing, ready, task_bar
-from biocolab_accessor.public import public
 from biocolab_accessor.security.urls import is_loopback, origin, same_origin_url
 from biocolab_accessor.submit import background, journal
 
@@ -40,6 +40,7 @@ __all__ = [
     "Submission",
     "call_of",
     "connector_to",
+    "follow",
     "studies_in_group",
     "studies_with_id",
     "submission",
@@ -303,7 +304,7 @@ class Submission:
         what = str(self.study_id or self.task_id)
         # The start of a generated id identifies it, and leaves room for the log line.
         what = what if len(what) <= _LONGEST_SHOWN else f"{what[:8]}…"
-        with background.paused(self), task_bar(processing(what)) as bar:
+        with self._alone(), task_bar(processing(what)) as bar:
 
             def show(line: str) -> None:
                 bar.set_postfix_str(line.partition("] ")[2] or line)
@@ -323,6 +324,18 @@ class Submission:
             bar.set_postfix_str(", ".join(filter(None, [self._kept(), f"page {self.url}" if whole else ""])))
         return self
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Within the block, no thread follows the task; it goes on afterwards if the task has not ended."""
+        first = background.withdraw(self)
+        try:
+            yield
+        finally:
+            if first is not None and first is not self and self.done:
+                first._take(self.study_info)
+            elif first is not None and not self._state.failed:
+                follow(first)
+
     def _follow(self, stop: threading.Event) -> bool:
         """Wait without a bar, and return whether to try again later; called by the thread in the background."""
         self._trouble = ""
@@ -334,6 +347,9 @@ class Submission:
             if not (passing or stop.is_set()):
                 self._trouble = str(error).partition("\n")[0]
             return passing
+        except Exception as error:
+            self._trouble = f"internal error: {type(error).__name__}"
+            logger.debug("task %s is no longer followed", self.task_id, exc_info=True)
         return False
 
     def _finish(
@@ -510,6 +526,12 @@ def call_of(task_id: str | int, source: str) -> str:
     """The call that finds a submission again, as users write it."""
     where = "" if source == "bbrowserx" else f", to={quoted(source)}"
     return f"bc.submission({quoted(task_id)}{where})"
+
+
+def follow(submission: Submission) -> Submission:
+    """Follow a submission in a thread, if ``bc.settings.follow`` is on."""
+    background.follow(submission, submission._follow)
+    return submission
 
 
 def was_lost(submission: Submission) -> bool:

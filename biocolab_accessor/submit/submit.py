@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from anndata import AnnData
 
-from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError, public
 from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.messages import quoted, warn
 from biocolab_accessor.protocol import SERVERS, STUDY_TYPES, Filters, Server
-from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import connector_of, group_id_of
-from biocolab_accessor.submit.background import follow
+from biocolab_accessor.studies.provenance import remember_sent
 from biocolab_accessor.submit.delivery import chunk_bytes, delivery, outgoing
 from biocolab_accessor.submit.files import (
     Files,
@@ -31,8 +30,7 @@ from biocolab_accessor.submit.files import (
 )
 from biocolab_accessor.submit.journal import call_of
 from biocolab_accessor.submit.plan import FilesPlan, Plan, Strictness, StudyRequest, plan_submission
-from biocolab_accessor.submit.sent_objects import remember_sent
-from biocolab_accessor.submit.submission import Sent, Submission, warn_of_namesakes, warn_of_restart, was_lost
+from biocolab_accessor.submit.submission import Sent, Submission, follow, warn_of_namesakes, warn_of_restart, was_lost
 from biocolab_accessor.submit.tables import names_of_tables, with_tabs
 from biocolab_accessor.submit.write import tables_of, write_plan
 

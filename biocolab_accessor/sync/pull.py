@@ -241,9 +241,7 @@ def _column(
         except InvalidColumn as error:
             if asked and not ignore:
                 msg = f"field {quoted(name)} cannot be {dtype}: {error}"
-                refused = InvalidColumn(msg)
-                refused.line = f"{{it}}.biocolab.pull_metadata([{name!r}])"
-                raise refused from error
+                raise InvalidColumn(msg, line=f"{{it}}.biocolab.pull_metadata([{name!r}])") from error
             note = f"{quoted(name)} is {column.dtype}, not {dtype}{'' if asked else ' as before'}: {error}"
             if asked:
                 warn(note)

@@ -21,6 +21,7 @@ from biocolab_accessor.errors import (
     InvalidFile,
     InvalidNames,
     UnknownName,
+    public,
 )
 from biocolab_accessor.io.column_text import as_text, needs_text
 from biocolab_accessor.io.memory import expect_room
@@ -29,7 +30,6 @@ from biocolab_accessor.io.values import encode, is_plain
 from biocolab_accessor.messages import did_you_mean, listing, quoted, warn
 from biocolab_accessor.platforms import expanded, expect_regular
 from biocolab_accessor.protocol import Server, argument_names
-from biocolab_accessor.public import public
 from biocolab_accessor.studies.conversion import unique_names
 from biocolab_accessor.studies.study import Study, parts_of
 from biocolab_accessor.studies.study_data import StudyParts

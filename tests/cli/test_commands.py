@@ -17,7 +17,7 @@ from biocolab_accessor.cli.output import print_json
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.submit import background, resume
 from tests.builders import layer_names
-from tests.studies.test_terms import assign
+from tests.studies.sources.test_sources_terms import assign
 from tests.warm import start_python
 
 pytestmark = [pytest.mark.smoke, pytest.mark.usefixtures("server")]

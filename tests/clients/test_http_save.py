@@ -82,7 +82,7 @@ def test_an_answer_that_starts_again_replaces_the_first_one(scripted: Scripted, 
 def test_the_progress_bar_is_named_for_the_file_and_ends_full(
     scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("biocolab_accessor.progress._SECONDS_UNSEEN", 0)
+    monkeypatch.setattr("biocolab_accessor.clients.progress._SECONDS_UNSEEN", 0)
     scripted.answers(cut(512_000), rest())
     http = HttpClient(scripted.host, Secret("t"), header="btr-api-token")
     with bc.settings.override(progress="on"):

@@ -39,6 +39,7 @@ _LEGEND = f"""
 - `biocolabsdk` has the host of Talk2Data inside a method, so only the type of the result of `get_talk2data` is checked.
   The connector is the one that `get_bbrowserx` returns.
 - `biocolab_accessor` is this package's subclasses of all clients, driven by the same scripts.
+  `bc.search` also requests `get_ontologies`, which official clients have up to 1.12.
 - Routes such as `study/get_cell_centers` are below `api/v1/` of the client's host.
 - `submit_processed_study_from_local` is accepted, and the task then says that the sandbox cannot read the folder's
   databases, whose format is not public. The commit works as for other submissions.

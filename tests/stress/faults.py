@@ -35,7 +35,7 @@ import biocolab_accessor as bc
 from biocolab_accessor.clients import http, retry
 from biocolab_accessor.clients.transport import FilePart
 from biocolab_accessor.errors import BiocolabError, InvalidResponse, ServerError, TimedOut, TransportError, UnknownName
-from biocolab_accessor.sandbox.faults.ledger import route_name
+from biocolab_accessor.sandbox.requests import route_name
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.stress.wordings import WORDINGS, speak
 

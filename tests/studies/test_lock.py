@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Callable
@@ -62,6 +63,7 @@ def test_ten_fetches_of_both_protocols_replay_bit_for_bit(
         adata.obs_names = adata.obs_names.str.removesuffix("-changing")
         adata.biocolab.pull_metadata("mood", study=changing)
     assert recorder() is None
+    lock.close()  # nothing happens, as after the block
     assert server.token not in path.read_text()
     found = {(entry["study"]["study_id"], entry["part"], entry.get("name")) for entry in read_lock(path)}
     assert {
@@ -218,6 +220,9 @@ def test_a_matrix_has_one_hash_in_any_layout_and_number_of_stripes() -> None:
         for start in range(0, 12, width):
             found.update(matrix[:, start : start + width])
         assert found.hexdigest() == expected
+    order = np.concatenate([np.arange(start, end)[::-1] for start, end in itertools.pairwise(matrix.indptr)])
+    backwards = sparse.csc_matrix((matrix.data[order], matrix.indices[order], matrix.indptr), matrix.shape)
+    assert sha_of_matrix(backwards) == expected
     other = matrix.copy()
     other.data[7] = np.nextafter(other.data[7], np.float32(9))
     assert sha_of_matrix(other) != expected

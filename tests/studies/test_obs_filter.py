@@ -273,19 +273,25 @@ def hostile_filters(number: int) -> list[str]:
     return found
 
 
+def refusal_time(text: str) -> float:
+    """Seconds of processor time, at best of three."""
+    times = []
+    for _ in range(3):
+        began = time.thread_time()
+        with pytest.raises(InvalidFilter):
+            ObsFilter.of(text)
+        times.append(time.thread_time() - began)
+    return min(times)
+
+
 @pytest.mark.sweeps  # coverage, which plain pytest is measured with, takes most of the time
-def test_200_hostile_filters_are_refused_in_less_than_50_ms_of_processor_time_on_average() -> None:
-    filters = hostile_filters(200)
+def test_each_of_200_hostile_filters_is_refused_in_less_than_50_ms_of_processor_time() -> None:
     gc.disable()  # collecting all that a session has imported takes longer
-    began = time.thread_time()
     try:
-        for text in filters:
-            with pytest.raises(InvalidFilter):
-                ObsFilter.of(text)
-        took = time.thread_time() - began
+        slow = {text: took for text in hostile_filters(200) if (took := refusal_time(text)) >= 0.05}
     finally:
         gc.enable()
-    assert took < 0.05 * len(filters)
+    assert slow == {}
 
 
 HUGE = "9" * 400

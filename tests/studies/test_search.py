@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import biocolab_accessor as bc
+from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.connection.default import current
 from biocolab_accessor.errors import InvalidArgument, MissingCredentials, ServerError, UnknownGroup
 from biocolab_accessor.sandbox.server import Sandbox
@@ -57,20 +58,49 @@ def found(*args: Any, **kwargs: Any) -> dict[str, str]:
     return dict(zip(table["study"], table["matched"], strict=True))
 
 
-def test_a_search_asks_once_per_group_and_species_and_the_next_one_asks_nothing(own: Sandbox) -> None:
-    own.requests.clear()
-    bc.search("lungs", species=["human", "mouse"])
-    routes = [record.path.rpartition("v1/")[2] for record in own.requests]
-    assert sorted(routes) == [
-        "export_std_metadata", *["get_all_studies_info_in_group"] * 6, "get_ontologies", "get_user_groups"
-    ]  # fmt: skip
-    bc.search(cell_type="monocyte", species="human", group=["Personal workspace"])
-    assert len(own.requests) == len(routes)
-    bc.search(species="primate", group="personal")
-    assert len(own.requests) == len(routes) + 1
+GROUPS = ["personal", "all_members", "bioturing_public_studies"]
+STUDIES, LIST, TERMS, TREE = "get_all_studies_info_in_group", "get_user_groups", "export_std_metadata", "get_ontologies"
+
+
+def asked(server: Sandbox, *args: Any, **kwargs: Any) -> list[str]:
+    """Routes that a search requests."""
+    server.requests.clear()
+    bc.search(*args, **kwargs)
+    return sorted(record.path.rpartition("v1/")[2] for record in server.requests)
+
+
+def test_a_search_of_three_groups_and_two_species_makes_seven_requests_and_the_next_one_none() -> None:
+    with bc.sandbox() as server:
+        assert asked(server, "profiling", species=["human", "mouse"], group=GROUPS) == [TERMS, *[STUDIES] * 6]
+        assert asked(server, "single cells", species=["human", "mouse"], group=GROUPS) == []
+
+
+def test_the_tree_of_terms_is_requested_once_for_a_connection(own: Sandbox) -> None:
+    where = {"species": ["human", "mouse"], "group": GROUPS}
+    assert asked(own, "lungs", **where) == [TERMS, *[STUDIES] * 6, TREE]
+    assert asked(own, cell_type="monocyte", **where) == []
     with bc.settings.override(search_age=0):
-        bc.search("lungs", species="human", group="personal")
-    assert len(own.requests) == len(routes) + 5
+        assert asked(own, cell_type="monocyte", **where) == [TERMS, *[STUDIES] * 6]
+
+
+def test_the_list_of_groups_is_requested_for_all_groups_and_for_names(own: Sandbox) -> None:
+    assert asked(own, species="human") == [*[STUDIES] * 3, LIST]
+    assert asked(own, species="human", group=["Personal workspace"]) == []
+    assert asked(own, species=["human", "primate"], group="personal") == [STUDIES]
+    with bc.settings.override(search_age=0):
+        assert asked(own, species="human", group="Personal workspace") == [STUDIES, LIST]
+        assert asked(own, species="human", group="personal") == [STUDIES]
+
+
+def test_a_term_that_is_not_in_the_tree_has_the_tree_requested_again(
+    own: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert TREE in asked(own, "lungs", group="personal")
+    own_terms = current().get_bbrowserx().export_std_meta()["data"]
+    new = [{**own_terms[0], "node_accession_id": "CL:9999999", "node_label": "new cell"}]
+    monkeypatch.setattr(BBrowserXConnector, "export_std_meta", lambda self: {"data": own_terms + new})
+    with bc.settings.override(search_age=0):
+        assert asked(own, "lungs", species="human", group="personal") == [STUDIES, TREE]
 
 
 def test_another_connection_has_an_index_of_its_own(own: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

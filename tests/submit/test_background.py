@@ -17,7 +17,7 @@ import biocolab_accessor as bc
 from biocolab_accessor.errors import TaskFailed, TimedOut
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.submit import background, journal
-from biocolab_accessor.submit.submission import Submission
+from biocolab_accessor.submit.submission import Submission, follow
 from tests.patience import PATIENCE, until
 
 
@@ -84,7 +84,7 @@ class TestASubmissionThatNothingWaitsFor:
         with bc.settings.override(follow=False):
             submission = begin(counts)
         monkeypatch.setattr(background, "_PROCESS", -1)  # as after a fork
-        background.follow(submission)
+        follow(submission)
         assert ended()
         until(lambda: submission.status == "SUCCESS")
         assert repr(submission).endswith("processed, not a study yet: call wait())")
@@ -119,12 +119,13 @@ class TestASubmissionThatNothingWaitsFor:
     def test_says_that_a_bug_ended_the_thread(
         self, strict: Sandbox, counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fail(self: Submission, stop: threading.Event) -> bool:
+        def fail(*_: object) -> None:
             raise ValueError
 
-        monkeypatch.setattr(Submission, "_follow", fail)
-        submission = begin(counts)
-        until(ended)
+        with monkeypatch.context() as patched:
+            patched.setattr(Submission, "_finish", fail)
+            submission = begin(counts)
+            until(ended)
         assert repr(submission).endswith("no longer followed (internal error: ValueError): call wait())")
         assert submission.wait().done
 

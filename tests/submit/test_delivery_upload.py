@@ -40,7 +40,7 @@ def test_a_file_is_identified_by_its_content_size_and_time(tmp_path: Path) -> No
 def test_a_resumed_upload_sends_only_the_missing_chunks(
     faulty: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("biocolab_accessor.progress._SECONDS_UNSEEN", 0)
+    monkeypatch.setattr("biocolab_accessor.clients.progress._SECONDS_UNSEEN", 0)
     content = bytes(range(256)) * (5 * CHUNK // 512)  # two chunks and a half
     (tmp_path / "x.bin").write_bytes(content)
     files, entry = [outgoing(tmp_path / "x.bin", "x.bin")], Entry(None)

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 import biocolab_accessor as bc
 from biocolab_accessor.cli import app
-from biocolab_accessor.cli.doctor import examine
 from biocolab_accessor.connection.default import drop_default
+from biocolab_accessor.diagnostics import examine
 from biocolab_accessor.errors import (
     AmbiguousName,
     ConfigurationError,

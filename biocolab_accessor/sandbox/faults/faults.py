@@ -20,7 +20,7 @@ from scipy import sparse
 
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.messages import did_you_mean, quoted
-from biocolab_accessor.sandbox.faults.ledger import route_name
+from biocolab_accessor.sandbox.requests import route_name
 
 __all__ = ["CORRUPTIONS", "KINDS", "Fault", "Faults", "corrupt"]
 

@@ -21,9 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.platforms import linger
 from biocolab_accessor.sandbox.faults.faults import Fault, Faults, corrupt
-from biocolab_accessor.sandbox.faults.ledger import Ledger, RequestRecord, masked_token, route_name
 from biocolab_accessor.sandbox.faults.limits import Protocol
-from biocolab_accessor.sandbox.requests import HTTPError, json_body
+from biocolab_accessor.sandbox.requests import HTTPError, Ledger, RequestRecord, json_body, masked_token, route_name
 
 __all__ = ["CONTROL", "FaultMiddleware", "control_routes"]
 

@@ -22,7 +22,7 @@ from biocolab_accessor.io.transpose import csr_of_csc
 from biocolab_accessor.messages import quoted, shown
 from biocolab_accessor.security.urls import file_url
 from biocolab_accessor.studies.conversion import ObsColumn, align, column, gene_stripes
-from biocolab_accessor.studies.terms import Term, read_terms
+from biocolab_accessor.studies.sources import Term, read_terms
 
 __all__ = ["ConnectorSource"]
 
@@ -145,7 +145,11 @@ class ConnectorSource:
 
     def terms(self) -> list[Term]:
         """See StudySource."""
-        every = read_terms(self._connector.export_std_meta([self.uuid]))
+        try:
+            every = read_terms(self._connector.export_std_meta([self.uuid]))
+        except NotFound as error:
+            msg = f"study {quoted(self.study_id)} is gone, or its server exports no ontology terms: {error}"
+            raise NotFound(msg) from error
         return [term for term in every if term.study_id in (self.uuid, self.study_id)]
 
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:

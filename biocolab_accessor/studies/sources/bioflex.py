@@ -22,7 +22,7 @@ from biocolab_accessor.io.transpose import csr_of_csc
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.studies.conversion import ObsColumn, categorical
-from biocolab_accessor.studies.terms import Term
+from biocolab_accessor.studies.sources import Term
 
 __all__ = ["BioFlexSource"]
 

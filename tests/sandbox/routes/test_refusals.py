@@ -28,7 +28,7 @@ from biocolab_accessor.errors import (
 )
 from biocolab_accessor.sandbox import requests as body
 from biocolab_accessor.sandbox.app import ServerThread, listen
-from biocolab_accessor.sandbox.page import routes
+from biocolab_accessor.sandbox.routes import page as routes
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.store import uploads
 from tests.patience import PATIENCE, until

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from scipy import sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
@@ -27,8 +29,8 @@ from biocolab_accessor.errors import (
     UnknownField,
 )
 from biocolab_accessor.sandbox.server import Sandbox
-from biocolab_accessor.studies import cells as module
 from biocolab_accessor.studies import disk
+from biocolab_accessor.studies import selection as module
 from biocolab_accessor.studies.study import Study, parts_of
 from tests.conftest import assert_equal_objects
 
@@ -180,6 +182,7 @@ def test_a_barcode_of_several_cells_is_ambiguous_and_a_filter_tells_them_apart(p
     )  # the server's own barcodes
     with pytest.raises(AmbiguousName, match=r"several cells named 'A': select them with obs_filter"):
         study.to_anndata(cells=["A"], fields=["n"])
+    assert list(study.to_anndata(cells=["A-1"], fields=["n"]).obs["n"]) == [2]
     found = study.to_anndata(obs_filter="n in [1, 2]", fields=["n"])
     assert list(found.obs_names) == ["A-2", "A-1"]
     np.testing.assert_array_equal(found.X.toarray(), whole.X[1:3].toarray())
@@ -286,6 +289,38 @@ def test_cells_fit_where_the_whole_study_does_not(server: Sandbox, pairs, monkey
         assert_same(study.to_anndata(obs_filter="n == 3"), expected, "n == 3")
         with pytest.raises(TooLarge, match=r"the selected cells of study CELLS2 needs .* study.lazy\(path\)"):
             study.to_anndata(obs_filter="n >= 0")
+
+
+@pytest.fixture(scope="module")
+def many_cells(server: Sandbox) -> dict[str, Study]:
+    """A study on both protocols, whose matrix takes 14 MB."""
+    rng = np.random.default_rng(0)
+    counts = sparse.random(20_000, 300, 0.3, "csr", np.float32, rng)
+    counts.data = np.ceil(5 * counts.data)
+    obs = pd.DataFrame({"part": np.arange(20_000) % 100}, index=[f"CELL{i}" for i in range(20_000)])
+    adata = ad.AnnData(counts, obs, pd.DataFrame(index=[f"GENE{i}" for i in range(300)]))
+    submitted = adata.biocolab.submit(study_id="MANY_CELLS_OF_GROUP", skip_dimred=True)
+    return {"bioflex": server.add_study("MANY_CELLS", adata), "bbrowserx": submitted.study()}
+
+
+@pytest.mark.parametrize("source", ["bioflex", "bbrowserx"])
+def test_the_matrix_of_all_cells_is_never_in_memory_as_a_whole(
+    many_cells: dict[str, Study], source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST", 100_000)
+    study = many_cells[source]
+    peaks = {}
+    for obs_filter in (None, "part == 7"):
+        tracemalloc.start()  # which also measures the sandbox, in another thread
+        try:
+            found = study.to_anndata(obs_filter=obs_filter, cache=False)
+            peaks[obs_filter] = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert found.n_obs == (20_000 if obs_filter is None else 200)
+    whole = 20_000 * 300 * 0.3 * 8
+    assert peaks[None] > whole
+    assert peaks["part == 7"] < whole / 2
 
 
 def test_a_lazy_file_of_other_cells_is_not_replaced(pairs, tmp_path: Path) -> None:

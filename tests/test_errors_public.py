@@ -17,7 +17,7 @@ from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.bioflex import BioFlexConnection, Database, Study
 from biocolab_accessor.clients.lens_bulk import LensBulkConnector
 from biocolab_accessor.clients.lens_sc import LensSCConnector
-from biocolab_accessor.public import public
+from biocolab_accessor.errors import public
 
 _HANDED_OUT = (BBrowserXConnector, BioFlexConnection, Database, Study, LensBulkConnector, LensSCConnector)
 

@@ -15,7 +15,7 @@ import pytest
 import biocolab_accessor as bc
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument, UnknownEmbedding
 from biocolab_accessor.sandbox.server import Sandbox
-from biocolab_accessor.studies.spatial import radius_of
+from biocolab_accessor.studies.conversion import radius_of
 from biocolab_accessor.studies.study import Study
 
 

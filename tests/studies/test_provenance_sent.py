@@ -11,8 +11,8 @@ import pytest
 
 from biocolab_accessor.errors import UnknownStudy
 from biocolab_accessor.sandbox.server import Sandbox
-from biocolab_accessor.submit import sent_objects
-from biocolab_accessor.submit.sent_objects import remember_sent, submission_of
+from biocolab_accessor.studies import provenance
+from biocolab_accessor.studies.provenance import remember_sent, submission_of
 from biocolab_accessor.submit.submission import Submission
 
 
@@ -74,7 +74,7 @@ def test_an_object_is_not_kept_alive_and_is_forgotten_with_its_end() -> None:
     remember_sent(adata, Stub("two"))
     del adata
     gc.collect()
-    assert key not in sent_objects._sent
+    assert key not in provenance._sent
 
 
 def test_threads_do_not_mix_up_their_objects() -> None:

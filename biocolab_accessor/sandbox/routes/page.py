@@ -1,4 +1,4 @@
-"""Routes of the page that users open in a browser, their sessions and their answers."""
+"""Page: routes of the page that users open in a browser, their sessions and their answers."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class PageSessions:
 
 logger = logging.getLogger("biocolab_accessor.sandbox")
 
-_STATIC = Path(__file__).parent / "static"
+_STATIC = Path(__file__).parents[1] / "page" / "static"
 _FILES = {path.name: path for path in _STATIC.iterdir() if path.suffix in (".css", ".js", ".svg")}
 _SHELL = _STATIC / "index.html"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

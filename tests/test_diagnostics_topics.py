@@ -17,7 +17,7 @@ import keyring
 import pytest
 
 import biocolab_accessor as bc
-from biocolab_accessor.cli.doctor import Observation, examine
+from biocolab_accessor.diagnostics import Observation, examine
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.keyrings import InMemory
 from tests.patience import PATIENCE

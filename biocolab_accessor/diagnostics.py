@@ -29,11 +29,11 @@ from biocolab_accessor.errors import (
     MissingCredentials,
     ServerError,
     Unauthorized,
+    public,
 )
 from biocolab_accessor.io.cache import cache
 from biocolab_accessor.messages import did_you_mean
 from biocolab_accessor.protocol import SOURCES, TITLES, Source
-from biocolab_accessor.public import public
 from biocolab_accessor.submit.resume import submissions
 
 __all__ = ["Observation", "State", "ask_for_little", "client_of", "doctor", "examine"]

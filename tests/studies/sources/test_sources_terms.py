@@ -9,8 +9,8 @@ import pytest
 import biocolab_accessor as bc
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.studies.sources import Term, add_term_columns, read_terms
 from biocolab_accessor.studies.study import Study
-from biocolab_accessor.studies.terms import Term, add_term_columns, read_terms
 from tests.interop.venvs import CLIENTS, build, cache_folder
 
 ROW = {

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import biocolab_accessor as bc
-from biocolab_accessor import progress
+from biocolab_accessor.clients import progress
+from biocolab_accessor.clients.progress import progress_bar, task_bar
 from biocolab_accessor.errors import TaskFailed, TimedOut
-from biocolab_accessor.progress import progress_bar, task_bar
 
 
 @pytest.mark.parametrize(("setting", "shown"), [("off", False), ("auto", False), ("on", True)])

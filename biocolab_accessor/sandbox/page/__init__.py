@@ -1,1 +1,0 @@
-"""The page that users open in a browser."""
