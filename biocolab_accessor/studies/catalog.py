@@ -22,7 +22,6 @@ from biocolab_accessor.errors import (
     DataChanged,
     InvalidArgument,
     InvalidResponse,
-    MissingCredentials,
     UnknownDatabase,
     UnknownGroup,
     UnknownName,
@@ -47,7 +46,6 @@ __all__ = [
     "PUBLIC_STUDIES",
     "buckets",
     "connector_of",
-    "connectors_of",
     "database",
     "databases",
     "expression_summary",
@@ -420,13 +418,15 @@ def _hints(study_id: str, source: Source) -> list[str]:
 
 def _say_where_it_is(error: UnknownStudy, study_id: str) -> None:
     """Name the call for a study with this id that has another source or species."""
-    found: list[tuple[str, dict[str, str]]] = []
-    with suppress(BiocolabError, OSError, NotImplementedError), settings.override(max_retries=0):
-        for source, connector in connectors_of(None).items():
-            for where, rows in _lists_of_studies(connector, None, None):
-                found += [(source, where) for row in rows if study_id in _names(row)]
+    found: dict[str, tuple[str, dict[str, str]]] = {}
+    for server in SERVERS:
+        with suppress(BiocolabError, OSError, NotImplementedError), settings.override(max_retries=0):
+            for place, rows in _lists_of_studies(connector_of(server), None, None):
+                for row in rows:
+                    if study_id in _names(row):
+                        found.setdefault(row["uuid"], (server, place))  # a sandbox is both servers
     if len(found) == 1:
-        [(source, where)] = found
+        [(source, where)] = found.values()
         species, group = where["species"], where["group"]
         error.add_note(f"It is in group {quoted(group)}: source {quoted(source)}, species {quoted(species)}")
         error.line = _call_for(study_id, source, species)
@@ -512,25 +512,6 @@ def connector_of(source: str) -> BBrowserXConnector:
         return current().get_talk2data()
     msg = f"{quoted(source)} is not a server with groups: give 'bbrowserx' or 'talk2data'"
     raise InvalidArgument(msg)
-
-
-def connectors_of(source: Server | None) -> dict[str, BBrowserXConnector]:
-    """The connector of a source, or of each server that the connection has credentials for."""
-    if source is not None:
-        return {source: connector_of(source)}
-    found: dict[str, BBrowserXConnector] = {}
-    missing: list[MissingCredentials] = []
-    for name in SERVERS:
-        try:
-            connector = connector_of(name)
-        except MissingCredentials as error:
-            missing.append(error)
-            continue
-        if connector.host not in [other.host for other in found.values()]:  # a sandbox is both
-            found[name] = connector
-    if not found:
-        raise missing[0]
-    return found
 
 
 def group_id_of(connector: BBrowserXConnector, group: str, known: Sequence[Mapping[str, str]] | None = None) -> str:

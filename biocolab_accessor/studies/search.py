@@ -20,14 +20,15 @@ from biocolab_accessor.config import settings
 from biocolab_accessor.errors import (
     InvalidArgument,
     InvalidResponse,
+    MissingCredentials,
     ServerError,
     Unauthorized,
     public,
 )
 from biocolab_accessor.io.values import table_of
 from biocolab_accessor.messages import did_you_mean, quoted, shown, warn
-from biocolab_accessor.protocol import SPECIES, Server, argument_names, known_species
-from biocolab_accessor.studies.catalog import PUBLIC_STUDIES, connectors_of, group_id_of, list_groups, list_studies
+from biocolab_accessor.protocol import SERVERS, SPECIES, Server, argument_names, known_species
+from biocolab_accessor.studies.catalog import PUBLIC_STUDIES, connector_of, group_id_of, list_groups, list_studies
 from biocolab_accessor.studies.sources import Term, read_terms
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def search(
     groups = None if group is None else _names(group, "group")
     every = {
         name: look_up(connector, groups, wanted, with_terms=bool(words))
-        for name, connector in connectors_of(source).items()
+        for name, connector in _connectors(source).items()
     }
     alternatives = {name: _alternatives(found, words) for name, found in every.items()}
     rows = [
@@ -160,6 +161,25 @@ def _names(given: Any, what: str) -> list[str]:
         msg = f"{what} is empty: give a name, or None for all"
         raise InvalidArgument(msg)
     return names
+
+
+def _connectors(source: Server | None) -> dict[str, BBrowserXConnector]:
+    """The connector of a source, or of each server that the connection has credentials for."""
+    if source is not None:
+        return {source: connector_of(source)}
+    found: dict[str, BBrowserXConnector] = {}
+    missing: list[MissingCredentials] = []
+    for name in SERVERS:
+        try:
+            connector = connector_of(name)
+        except MissingCredentials as error:
+            missing.append(error)
+            continue
+        if connector.host not in [other.host for other in found.values()]:  # a sandbox is both
+            found[name] = connector
+    if not found:
+        raise missing[0]
+    return found
 
 
 def _matches(found: Found, wanted: Mapping[str, Sequence[Alternatives]]) -> list[tuple[Listed, float, list[str]]]:
