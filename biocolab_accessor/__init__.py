@@ -16,7 +16,7 @@ from biocolab_accessor.sandbox import sandbox
 
 if TYPE_CHECKING:
     from biocolab_accessor.annotate.annotation import Annotation, OwnStudy
-    from biocolab_accessor.check.filter_preview import FilterPreview
+    from biocolab_accessor.check.filters import FilterPreview
     from biocolab_accessor.check.report import Finding, Report
     from biocolab_accessor.config import Settings, settings
     from biocolab_accessor.connection.connector import EConnector
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
         databases,
         expression_summary,
         groups,
-        replay,
         studies,
         study,
     )
     from biocolab_accessor.studies.collection import Collection, collection
     from biocolab_accessor.studies.lock import DataLock, lock
+    from biocolab_accessor.studies.replay import replay
     from biocolab_accessor.studies.search import search
     from biocolab_accessor.studies.selection import FetchPlan
     from biocolab_accessor.studies.study import Study
@@ -110,7 +110,7 @@ _HOME = {
     "EConnector": ("connection.connector", "EConnector"),
     "FetchPlan": ("studies.selection", "FetchPlan"),
     "FilesPlan": ("submit.plan", "FilesPlan"),
-    "FilterPreview": ("check.filter_preview", "FilterPreview"),
+    "FilterPreview": ("check.filters", "FilterPreview"),
     "Finding": ("check.report", "Finding"),
     "MatchReport": ("sync.match", "MatchReport"),
     "OwnStudy": ("annotate.annotation", "OwnStudy"),
@@ -123,7 +123,7 @@ _HOME = {
     "cache": ("io.cache", "cache"),
     "collection": ("studies.collection", "collection"),
     "lock": ("studies.lock", "lock"),
-    "replay": ("studies.catalog", "replay"),
+    "replay": ("studies.replay", "replay"),
     "doctor": ("diagnostics", "doctor"),
     "connect": ("connection.default", "connect"),
     "search": ("studies.search", "search"),

@@ -450,7 +450,7 @@ def test_a_slot_with_a_misfit_is_the_only_finding_and_says_how_to_fix_it(name):
 def test_every_rule_has_its_words_tested_here():
     known = {expected.code for _, expected in CASES.values()}
     # In test_rules_names, test_rules_columns, test_comparison, test_rules_features, test_rules_size and
-    # test_rules_filters.
+    # test_filters_rules.
     others = {
         "BC105",
         "BC203",

@@ -1,0 +1,140 @@
+"""Replay: the parts of a lock, fetched again and compared."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pandas as pd
+
+from biocolab_accessor.errors import DataChanged, UnknownName, public
+from biocolab_accessor.io.values import table_of
+from biocolab_accessor.messages import quoted
+from biocolab_accessor.studies.catalog import study_of_origin
+from biocolab_accessor.studies.lock import Entry, Recorder, read_lock, recording
+from biocolab_accessor.studies.study import parts_of
+from biocolab_accessor.studies.study_data import StudyParts
+
+__all__ = ["replay"]
+
+_STRIPE = 2 << 20
+
+
+@public
+def replay(path: str | Path = "biocolab.lock", check: bool = True) -> pd.DataFrame:
+    """Fetch each part of a lock again, and compare it with its hash.
+
+    Nothing is taken from ``bc.cache``. Matrices are fetched in pieces, so they need not fit into memory.
+
+    Parameters
+    ----------
+    path
+        A file of :func:`biocolab_accessor.lock`.
+    check
+        Raise :class:`~biocolab_accessor.errors.DataChanged` if a part differs.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per part: ``study_id``, ``part`` (barcodes, features, obs, obsm, cell_centers,
+        terms, matrix, genes), ``name``
+        (of the field or embedding, or the unit and genes), and ``state`` (same, changed or missing).
+
+    Raises
+    ------
+    DataChanged
+        Parts differ from the lock, or the server does not have them any more; the message names each of them.
+    InvalidFile
+        The file is not a lock, is cut off, was edited, or has another version.
+    ConfigurationError
+        The lock is of another server than the current connection.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox(), tempfile.TemporaryDirectory() as folder:
+    ...     with bc.lock(f"{folder}/biocolab.lock"):
+    ...         found = bc.study("PBMC68k_reduced").metadata("phase")
+    ...     bc.replay(f"{folder}/biocolab.lock")[["part", "name", "state"]]
+           part   name state
+    0  barcodes         same
+    1       obs  phase  same
+    """
+    by_study: dict[str, list[Entry]] = {}
+    for entry in read_lock(path):
+        by_study.setdefault(json.dumps(entry["study"], sort_keys=True), []).append(entry)
+    rows = [
+        {"study_id": entry["study"]["study_id"], "part": entry["part"], "name": _name(entry), "state": state}
+        for entries in by_study.values()
+        for entry, state in _states(entries)
+    ]
+    table = table_of(rows, ["study_id", "part", "name", "state"])
+    different = [row for row in rows if row["state"] != "same"]
+    if check and different:
+        named = "\n".join(
+            f"  {row['study_id']}: {row['part']} {row['name']}".rstrip() + f" ({row['state']})" for row in different
+        )
+        msg = f"{len(different):,} of {len(rows):,} parts of {path} differ from what the server has now:\n{named}"
+        raise DataChanged(msg)
+    return table
+
+
+def _name(entry: Entry) -> str:
+    if "unit" not in entry:
+        return str(entry.get("name", ""))
+    genes = entry.get("genes", [])
+    return " ".join([entry["unit"], *genes[:3], *([f"and {len(genes) - 3:,} more"] if len(genes) > 3 else [])])
+
+
+def _states(entries: Sequence[Entry]) -> list[tuple[Entry, str]]:
+    """Each entry of one study with its state."""
+    try:
+        parts = parts_of(study_of_origin(entries[0]["study"]))
+    except UnknownName:
+        return [(entry, "missing") for entry in entries]
+    return [(entry, _state(parts, entry)) for entry in entries]
+
+
+def _state(parts: StudyParts, entry: Entry) -> str:
+    found = Recorder()
+    try:
+        with recording(found):
+            _fetch(parts, entry)
+    except UnknownName:
+        return "missing"
+    same = [each for each in found.entries if all(each.get(key) == entry.get(key) for key in ("part", "name", "unit"))]
+    if not same:
+        return "missing"
+    return "same" if any(each["sha256"] == entry["sha256"] for each in same) else "changed"
+
+
+def _fetch(parts: StudyParts, entry: Entry) -> None:
+    """Fetch the part of an entry; the active recorder gets its hash."""
+    part, name = entry["part"], entry.get("name", "")
+    if part in ("matrix", "genes"):
+        genes = entry["genes"] if part == "genes" else None
+        if genes is not None and not set(genes) <= set(parts.features):
+            msg = f"study {quoted(parts.study_id)} lacks some of the genes"
+            raise UnknownName(msg)
+        with (
+            tempfile.TemporaryDirectory(prefix="biocolab-") as folder,
+            closing(parts.stripes(genes, entry["unit"], Path(folder), _STRIPE)) as stripes,
+        ):
+            for _ in stripes:
+                pass
+    elif part == "obs" and name in parts.fields:
+        parts.metadata([name])
+    elif part == "obsm":
+        parts.embeddings([name])
+    elif part == "cell_centers":
+        parts.cell_centers()
+    elif part == "terms":
+        parts.terms()
+    elif part == "barcodes":
+        _ = parts.barcodes
+    elif part == "features":
+        _ = parts.features
