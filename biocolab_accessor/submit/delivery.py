@@ -278,6 +278,8 @@ class _Delivery:
         found = _submission(self.connector, known, done, {**row, **(known.study_info or {})})
         if known.study_info is None:
             self.entry.finish(row)
+        found._was_there = True
+        found._with_log()
         return found
 
     def _row(self, known: Known) -> dict[str, Any] | None:
