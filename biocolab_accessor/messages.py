@@ -209,4 +209,6 @@ def facts_table(title: str, facts: Iterable[tuple[str, str]], *, link: tuple[str
 
 
 def _row(name: str, content: str) -> str:
-    return f"<tr><td style='{_LEFT}'>{escape(shown(name))}</td><td style='{_LEFT}'>{content}</td></tr>"
+    return (
+        f"<tr><td style='{_LEFT};white-space:nowrap'>{escape(shown(name))}</td><td style='{_LEFT}'>{content}</td></tr>"
+    )

@@ -27,7 +27,9 @@ def shown(card: object) -> str:
 
 def test_a_card_of_a_study_shows_what_was_fetched_and_a_call_that_works(submission: bc.Submission) -> None:
     study = submission.study()
-    assert "9 cells" not in shown(study)
+    assert "9 cells x 9 genes" in shown(study)  # as the server said when it made the study
+    found = bc.study("card", source="bbrowserx", group="personal")
+    assert "9 cells" not in shown(found)
     study.to_anndata()
     card = shown(study)
     assert "9 cells x 9 genes" in card
@@ -37,6 +39,10 @@ def test_a_card_of_a_study_shows_what_was_fetched_and_a_call_that_works(submissi
     call = f"bc.study('{submission.study_info['uuid']}', source='bbrowserx', species='human').to_anndata()"
     assert call in card
     assert eval(call).shape == (9, 9)
+
+
+def test_the_card_of_a_study_of_the_database_shows_its_fields(server: Sandbox) -> None:
+    assert "'bulk_labels', 'n_genes'" in shown(bc.study("PBMC68k_reduced"))
 
 
 def test_the_servers_umap_is_told_from_the_senders(server: Sandbox, submission: bc.Submission) -> None:

@@ -61,5 +61,7 @@ for command, panel in (
     (local.logout, "This machine"),
     (local.doctor, "This machine"),
 ):
-    app.command(rich_help_panel=panel)(command)
+    # Typer keeps the line breaks of the source, which a terminal would break again.
+    paragraphs = [" ".join(each.split()) for each in (command.__doc__ or "").split("\n\n")]
+    app.command(help="\n\n".join(paragraphs), rich_help_panel=panel)(command)
 app.add_typer(local.app, name="cache", rich_help_panel="This machine")

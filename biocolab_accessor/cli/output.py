@@ -164,6 +164,8 @@ def print_submission(submission: Submission, *, as_json: bool) -> None:
         print_json(answer)
     else:
         print_lines(answer | {"kept": submission._kept()})
+    if submission._was_there:
+        err.print("It was submitted before, so nothing was sent.")
     if not submission.done:
         option = "" if submission.source == "bbrowserx" else f" --to {submission.source}"
         line = f"The server processes it. This makes it a study: biocolab wait {submission.task_id}{option}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,7 +68,9 @@ def studies(
         msg = f"the group is {name!r}, but --group is {group!r}: give only one"
         raise InvalidArgument(msg)
     group = next((each for each in (name, group) if each is not None), "personal")
-    rows = bc.studies(group, species=species, source=source.value).to_dict("records")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "group .* has no .* study")  # said below in the words of a terminal
+        rows = bc.studies(group, species=species, source=source.value).to_dict("records")
     if as_json:
         print_json(rows)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -182,6 +183,8 @@ def submit(
         print_json({"ok": plan.ok, **fields, "findings": plan.report.to_frame().to_dict("records")})
     else:
         text = repr(plan).replace("the same call without dry_run", "the same command without --dry-run")
+        if out.is_terminal:
+            text = "\n".join(fill(line, out.width, subsequent_indent="    ") for line in text.splitlines())
         out.print(text, markup=False, soft_wrap=True)
     raise typer.Exit(0 if plan.ok else 1)
 
@@ -253,7 +256,8 @@ def wait(
     if task is None:
         waiting = [each for each in connected_submissions(to.value) if each.task_id != ""]
         if len(waiting) != 1:
-            msg = f"{len(waiting)} tasks of this machine are waiting: give the TASK, see biocolab tasks"
+            found = f"{len(waiting)} tasks of this machine are" if waiting else "no task of this machine is"
+            msg = f"{found} waiting: give the TASK{', see biocolab tasks' if waiting else ' of another machine'}"
             raise InvalidArgument(msg)
         task = str(waiting[0].task_id)
     print_submission(bc.submission(task, to=to.value).wait(), as_json=as_json)

@@ -71,7 +71,8 @@ def progress_bar(description: str, total: int | None = None) -> tqdm[Any]:
 def task_bar(description: str) -> tqdm[Any]:
     """A line for work on a server: the elapsed time and, as its postfix, the current step."""
     # The servers do not say how many steps there are, and a rate of steps would be meaningless.
-    return _bar(desc=description, bar_format="{desc}: {elapsed}{postfix}", as_line=_in_notebook())
+    # tqdm ends a bar that it showed before the delay was over without a line break.
+    return _bar(desc=description, bar_format="{desc}: {elapsed}{postfix}", as_line=_in_notebook(), delay=0)
 
 
 def _bar(*, as_line: bool = False, **options: Any) -> tqdm[Any]:
@@ -88,7 +89,7 @@ def _bar(*, as_line: bool = False, **options: Any) -> tqdm[Any]:
     # show a square for a task, and a saved notebook would keep what was shown first.
     if as_line or (_in_notebook() and find_spec("ipywidgets") is None):
         kind, disable = _line(), bool(disable)
-    bar: tqdm[Any] = kind(disable=disable, delay=_SECONDS_UNSEEN, **options)
+    bar: tqdm[Any] = kind(disable=disable, **{"delay": _SECONDS_UNSEEN, **options})
     return bar
 
 

@@ -148,8 +148,7 @@ _BIOFLEX = Service(
     host_key="",
     token_keys=("bio_bioflex_public_key",),
     default_host=BIOFLEX_HOST,
-    advice="(and, as in version 1.0.1, at EConnector's public_token and bio_bbx_public_key of the key file)\n"
-    "Create a token in the user settings of BioColab or BioStudio.",
+    advice="Create a token in the user settings of BioColab or BioStudio.",
     login="biocolab login --source bioflex",
 )
 

@@ -1,4 +1,4 @@
-"""App: from an HTTP request to a handler and back, and the thread that serves it on a socket."""
+"""App: the table of all routes, from an HTTP request to its handler and back, and the thread that serves a socket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -26,6 +27,7 @@ from biocolab_accessor.platforms import own_address
 from biocolab_accessor.sandbox.faults.limits import most_connections
 from biocolab_accessor.sandbox.requests import (
     LONGEST_FILE,
+    LONGEST_METADATA,
     HTTPError,
     LargeFile,
     failure,
@@ -36,16 +38,7 @@ from biocolab_accessor.sandbox.requests import (
     route_name,
     save_body,
 )
-from biocolab_accessor.sandbox.routes import (
-    API_ROUTES,
-    BIOFLEX_ROUTES,
-    EXPORT_ROUTES,
-    LONG_BODIES,
-    UPLOADS,
-    Handler,
-    UploadHandler,
-)
-from biocolab_accessor.sandbox.routes.account import studio_routes
+from biocolab_accessor.sandbox.routes import account, bioflex, lens, study, submit
 from biocolab_accessor.sandbox.routes.page import page_routes
 from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.files import remove
@@ -63,24 +56,47 @@ _PATIENCE = 10.0
 _HEADER = "bioturing-api-token"
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[State, str, dict[str, Any]], Any]
+UploadHandler = Callable[[State, str, dict[str, Any], Path], Any]
+
+
+def _not_for_lens(*_: Any) -> Any:
+    raise HTTPError(422, "Lens does not accept this kind of submission: submit it to BBrowserX or Talk2Data")
+
+
+_SHARED: dict[str, Handler] = {**account.ROUTES, **study.ROUTES, **submit.ROUTES, **study.TERM_ROUTES}
+_LENS = {**_SHARED, "submit_processed_study_from_local": _not_for_lens, "submit_study_from_server": _not_for_lens}
+
+# Routes of BBrowserX and Talk2Data, and of the Lens clients, which submit spatial studies: by prefix and name.
+_API_ROUTES: Mapping[str, Mapping[str, Handler]] = {
+    "/t2d_index_tool/api/v1/": _SHARED,
+    "/lens_sc/api/v1/": {**_LENS, **lens.SC_ROUTES},
+    "/lens_bulk/api/v1/": {**_LENS, **lens.BULK_ROUTES},
+}
+
+# Most bytes of a body, by name of the route, where it is more than usual.
+_LONG_BODIES = {"submit_metadata_dataframe": LONGEST_METADATA}
+
+# Prefixes of the links to exported files.
+_EXPORT_ROUTES = ("/api", "/t2d_index_tool/api", "/lens_sc/api", "/lens_bulk/api")
 
 
 def make_app(state: State) -> Starlette:
     """The application of a sandbox: the routes of all its servers, on one state."""
     routes = [
         Route(path, _json_endpoint(state, handler, "btr-api-token"), methods=["POST"])
-        for path, handler in BIOFLEX_ROUTES.items()
+        for path, handler in bioflex.ROUTES.items()
     ]
-    for prefix, handlers in API_ROUTES.items():
+    for prefix, handlers in _API_ROUTES.items():
         for name, handler in handlers.items():
-            endpoint = _json_endpoint(state, handler, _HEADER, LONG_BODIES.get(name))
+            endpoint = _json_endpoint(state, handler, _HEADER, _LONG_BODIES.get(name))
             routes.append(Route(prefix + name, endpoint, methods=["POST"]))
-        for name, take in UPLOADS.items():
+        for name, take in submit.UPLOADS.items():
             routes.append(Route(prefix + name, _upload_endpoint(state, take), methods=["POST"]))
     # As on the real servers the link is the secret, because a browser sends no token header.
-    for prefix in EXPORT_ROUTES:
+    for prefix in _EXPORT_ROUTES:
         routes.append(Route(f"{prefix}/export/{{name}}", _download_endpoint(state), methods=["GET"]))
-    routes += studio_routes(state)
+    routes += account.studio_routes(state)
     routes += page_routes(state)
     return Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_route})
 

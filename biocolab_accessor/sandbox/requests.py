@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -20,6 +20,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from biocolab_accessor.errors import TooLarge
+from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.messages import did_you_mean, quoted
 from biocolab_accessor.sandbox.store.files import private_file
 
@@ -53,6 +55,7 @@ __all__ = [
 _DEEPEST = 64
 _MOST_VALUES = 10_000_000
 _MOST = {(b",",): _MOST_VALUES, (b"[", b"{", b":"): 100_000}
+_BYTES_OF_A_VALUE = 80
 _NO_ROOM = {getattr(errno, name, -1) for name in ("ENOSPC", "EDQUOT", "EFBIG")}
 _NO_SIGNS = bytes(set(range(256)) - set(b'"[]{},:'))
 _WITHIN_QUOTES = re.compile(rb'"[^"]*"')
@@ -84,6 +87,13 @@ def failure(error: Exception) -> HTTPError:
 def json_object(raw: bytes | bytearray, what: str) -> dict[str, Any]:
     """Parse a JSON object; no bytes are an empty object, and ``what`` names it in messages."""
     _expect_modest(raw, what)
+    if len(raw) > _LONGEST_JSON:
+        try:
+            # The text besides the bytes that it is decoded from, and its values, each of which is an object.
+            needed = (2 if raw.isascii() else 5) * len(raw) + _BYTES_OF_A_VALUE * raw.count(b",")
+            expect_room(needed, what, "send fewer columns or cells at a time", held=len(raw))
+        except TooLarge as error:
+            raise HTTPError(413, str(error)) from error
     escaped = b"\\u" in raw
     try:
         decoded = raw.decode("utf-8-sig")
@@ -273,7 +283,7 @@ def gene_positions(features: Sequence[str], names: Sequence[str], where: str) ->
     return [place[name] for name in names]
 
 
-_MOST_RECORDS = 100_000
+_MOST_RECORDS, _LONGEST_PATH = 100_000, 1000
 
 
 @dataclass(frozen=True)
@@ -328,6 +338,8 @@ class Ledger(Sequence[RequestRecord]):
 
     def add(self, record: RequestRecord) -> None:
         """Record a request that was answered."""
+        if len(record.path) > _LONGEST_PATH:  # anyone who can connect could fill the memory with long paths
+            record = replace(record, path=record.path[:_LONGEST_PATH], route=record.route[:_LONGEST_PATH])
         with self._lock:
             self._records.append(record)
 

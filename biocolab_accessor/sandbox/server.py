@@ -13,6 +13,7 @@ from contextlib import ExitStack, suppress
 from html import escape
 from numbers import Integral
 from pathlib import Path
+from socket import socket
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ from biocolab_accessor.sandbox.store.files import (
     TOKEN_FILE,
     make_private,
     new_token,
+    private_file,
     remove_folder,
     stored_token,
 )
@@ -48,7 +50,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_TOKEN", "Hosts", "Sandbox", "lock_folder"]
 
-_OURS = ("lock", TOKEN_FILE, "studies", "uploads", "exports", "worker.log", "numba", "matplotlib")
+_PORT_FILE = "port"
+_OURS = ("lock", TOKEN_FILE, _PORT_FILE, "studies", "uploads", "exports", "worker.log", "numba", "matplotlib")
 
 logger = logging.getLogger("biocolab_accessor.sandbox")
 
@@ -60,7 +63,7 @@ def lock_folder(path: Path, *, temporary: bool = False) -> FileLock:
         _make_private_folder(path)
         lock.acquire(timeout=0)
     except Timeout as error:
-        msg = f"another sandbox uses {path}: close it, or use another path"
+        msg = f"another sandbox uses {path}: close it, or shut down its notebook or terminal, or use another path"
         raise SandboxError(msg) from error
     except (OSError, NotImplementedError) as error:
         if not temporary:  # only this sandbox knows a temporary folder, so it works without a lock too
@@ -183,7 +186,7 @@ class Sandbox(Hosts):
     path
         Folder for its data, kept for the next start; None uses a temporary folder.
     port, host
-        Port and address to listen on; port 0 picks a free one.
+        Port and address to listen on; port 0 picks a free one, or that of the last start with this ``path``.
     token
         Token that clients must send. None generates a random one, which stays the same for every start with this
         ``path``.
@@ -250,7 +253,7 @@ class Sandbox(Hosts):
                 undo.callback(shutil.rmtree, self.path, ignore_errors=True)
             self._lock = lock_folder(self.path, temporary=self._temporary)
             undo.callback(self._lock.release)
-            listener = listen(host, port)
+            listener = listen(host, port) if port or self._temporary else self._listen_again()
             undo.callback(listener.close)
             self.url = f"http://{reachable_host(host)}:{listener.getsockname()[1]}"
             self._state = open_state(self.path, self.url)
@@ -275,6 +278,17 @@ class Sandbox(Hosts):
 
     def __repr__(self) -> str:
         return f"Sandbox(url={self.url!r}, {self._running()})"
+
+    def _listen_again(self) -> socket:
+        """A socket on the port of the last start in this folder if it is free, so that addresses stay valid."""
+        file = self.path / _PORT_FILE
+        with suppress(OSError, ValueError, SandboxError):
+            return listen(self._host, int(file.read_text(encoding="ascii")[:6]))
+        listener = listen(self._host, 0)
+        with suppress(OSError):
+            private_file(file)
+            file.write_text(str(listener.getsockname()[1]), encoding="ascii")
+        return listener
 
     def _running(self) -> str:
         return "closed" if self._closed else f"running{f' already, since {self._since}' if self._lent else ''}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import pandas as pd
 
 from biocolab_accessor.concurrency import request_threads, result
+from biocolab_accessor.config import settings
 from biocolab_accessor.connection.default import current, how_to_reconnect
 from biocolab_accessor.errors import (
     AmbiguousName,
@@ -23,7 +24,7 @@ from biocolab_accessor.errors import (
     public,
 )
 from biocolab_accessor.io.values import table_of
-from biocolab_accessor.messages import did_you_mean, listing, quoted, shown
+from biocolab_accessor.messages import did_you_mean, listing, quoted, shown, warn
 from biocolab_accessor.protocol import SERVERS, SOURCES, SPECIES, Server, Source, argument_names, known_species
 from biocolab_accessor.studies import missing_study_hints
 from biocolab_accessor.studies.sources.bbrowserx import ConnectorSource
@@ -282,6 +283,11 @@ def studies(
     InvalidResponse
         The server's answer is not a list of studies.
 
+    Warns
+    -----
+    UserWarning
+        There is no study of this species; other species may have some.
+
     Examples
     --------
     >>> import biocolab_accessor as bc
@@ -292,17 +298,13 @@ def studies(
     ...     list(bc.studies(None, species=None).columns[:6])
     ['study_id', 'title', 'created_by', 'uuid', 'group', 'species']
     """
-    connector = connector_of(source)
-    ids = [row["id"] for row in list_groups(connector)] if group is None else [group_id_of(connector, group)]
     several = ["group", "species"] if group is None or species is None else []
-    with request_threads("biocolab-studies") as threads:
-        asked = [
-            (each, kind, threads.submit(list_studies, connector, each, kind))
-            for each in ids
-            for kind in (SPECIES if species is None else [species])
-        ]
-        lists = [(dict(zip(several, (each, kind), strict=False)), result(rows)) for each, kind, rows in asked]
-    rows = [{**row, **where} for where, found in lists for row in found]
+    lists = _lists_of_studies(connector_of(source), group, species)
+    rows = [{**row, **{name: where[name] for name in several}} for where, found in lists for row in found]
+    if not rows and species is not None:
+        of = "your groups" if group is None else f"group {quoted(group)}"
+        call = f"bc.studies({group!r}, species=None{'' if source == 'bbrowserx' else f', source={source!r}'})"
+        warn(f"{of} has no {species} study; this lists all species: {call}")
     try:
         frame = table_of([_seen(row) for row in rows])
     except OverflowError as error:
@@ -310,6 +312,20 @@ def studies(
         raise InvalidResponse(msg) from error
     first = ["study_id", "title", "created_by", "uuid", *several]
     return frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
+
+
+def _lists_of_studies(
+    connector: BBrowserXConnector, group: str | None, species: str | None
+) -> list[tuple[dict[str, str], list[dict[str, Any]]]]:
+    """The studies of one or all groups, and of one or all species, with the group and species of each list."""
+    ids = [row["id"] for row in list_groups(connector)] if group is None else [group_id_of(connector, group)]
+    with request_threads("biocolab-studies") as threads:
+        asked = [
+            ({"group": each, "species": kind}, threads.submit(list_studies, connector, each, kind))
+            for each in ids
+            for kind in (SPECIES if species is None else [species])
+        ]
+        return [(where, result(rows)) for where, rows in asked]
 
 
 @public
@@ -347,7 +363,7 @@ def study(
     ------
     UnknownStudy
         The server has no study with this id; the message suggests similar ids where the server lists its studies, and
-        says if the study was submitted and is not finished.
+        says if the study was submitted and is not finished, or names the call if another source or species has it.
     AmbiguousName
         Several studies have this id; the message lists their uuids.
     InvalidArgument
@@ -376,8 +392,11 @@ def study(
     try:
         return _LOOKUPS[source].by_id(source, study_id, species, database, group)
     except UnknownStudy as error:
-        for hint in _hints(study_id, source):
+        hints = _hints(study_id, source)
+        for hint in hints:
             error.add_note(hint)
+        if not hints:
+            _say_where_it_is(error, study_id)
         raise
 
 
@@ -387,6 +406,27 @@ def _hints(study_id: str, source: Source) -> list[str]:
         connector = connector_of(source if source in SERVERS else "bbrowserx")
         return [note for hint in missing_study_hints if (note := hint(study_id, connector))]
     return []
+
+
+def _say_where_it_is(error: UnknownStudy, study_id: str) -> None:
+    """Name the call for a study with this id that has another source or species."""
+    found: dict[str, tuple[str, dict[str, str]]] = {}
+    for server in SERVERS:
+        with suppress(BiocolabError, OSError, NotImplementedError), settings.override(max_retries=0):
+            for place, rows in _lists_of_studies(connector_of(server), None, None):
+                for row in rows:
+                    if study_id in _names(row):
+                        found.setdefault(row["uuid"], (server, place))  # a sandbox is both servers
+    if len(found) == 1:
+        [(source, where)] = found.values()
+        species, group = where["species"], where["group"]
+        error.add_note(f"It is in group {quoted(group)}: source {quoted(source)}, species {quoted(species)}")
+        error.line = _call_for(study_id, source, species)
+
+
+def _call_for(study_id: str, source: str, species: str) -> str:
+    kind = "" if species == "human" else f", species={species!r}"
+    return f"bc.study({study_id!r}, source={source!r}{kind})"
 
 
 def study_of_database(database: Database, study_id: str) -> Study:
@@ -498,10 +538,13 @@ def study_of_group(
     if not found and len(start) >= _SHORTEST_UUID:
         found = {row["uuid"]: (row, group) for row, group in every if row["uuid"].startswith(start)}
     if len(found) > 1:
-        named = "; ".join(f"{uuid} ({quoted(row['title'])} in {group})" for uuid, (row, group) in found.items())
+        named = "; ".join(
+            f"{uuid} ({', '.join(filter(None, [quoted(row['title']), str(row.get('created_at') or '')]))} in {group})"
+            for uuid, (row, group) in found.items()
+        )
         begins = "the id" if any(study_id in _names(row) for row, _ in found.values()) else "a uuid that begins with"
         msg = f"several studies have {begins} {quoted(study_id)}: give one of the uuids {named}"
-        raise AmbiguousName(msg)
+        raise AmbiguousName(msg, line=_call_for(next(iter(found)), source, species))
     if not found:
         near = did_you_mean(study_id, [str(row["study_id"]) for row, _ in every])
         where = f"{connector.host} (groups {listing(group_ids)})"

@@ -45,7 +45,7 @@ _ALTERNATIVE = "use collection.lazy(folder=folder) or collection.to_zarr(path), 
 
 @public
 def collection(
-    ids: Sequence[str] | pd.DataFrame,
+    ids: Sequence[str | Study] | pd.DataFrame,
     *,
     database: Any = None,
     source: Source = "bioflex",
@@ -57,7 +57,8 @@ def collection(
     Parameters
     ----------
     ids
-        Ids of the studies, each once, or rows of :func:`search`, which say where the studies are.
+        The studies, each once: ids, :class:`~biocolab_accessor.studies.study.Study` objects, or rows of
+        :func:`search`, which say where the studies are.
     database, source, species, group
         See :func:`biocolab_accessor.study`.
 
@@ -69,7 +70,7 @@ def collection(
     Raises
     ------
     InvalidArgument
-        ``ids`` is empty, lists a study twice, or contains a value that is not a string.
+        ``ids`` is empty, lists a study twice, or contains a value that is neither an id nor a study.
     UnknownStudy
         The server has no study with one of the ids.
 
@@ -81,13 +82,22 @@ def collection(
     (700, 1)
     """
     rows = [row for _, row in ids.iterrows()] if isinstance(ids, pd.DataFrame) and "uuid" in ids else None
-    names: Sequence[Any] = argument_names(ids, "ids") if rows is None else rows
+    known = isinstance(ids, Sequence) and any(isinstance(each, Study) for each in ids)
+    if rows is not None:
+        names: Sequence[Any] = rows
+    elif known:
+        names = [each if isinstance(each, Study) else argument_names([each], "ids")[0] for each in ids]
+    else:
+        names = argument_names(ids, "ids")
     if not names:
         msg = "a collection needs at least one study"
         raise InvalidArgument(msg)
     found: list[Study] = []
     for name in names:
-        each = study(name, database=database, source=source, species=species, group=group)
+        if isinstance(name, Study):
+            each = name
+        else:
+            each = study(name, database=database, source=source, species=species, group=group)
         # An id and a uuid can name the same study.
         if any(address_of(each) == address_of(other) for other in found):
             msg = f"study {quoted(each.id)} is listed twice: {listing([*(other.id for other in found), each.id])}"
@@ -432,7 +442,7 @@ class Collection:
             parts = sum(size * share for size, share in zip(sizes, shares, strict=True))
             in_memory = int(2 * parts * len(wanted.matrices) / len(wanted.units))
         return FetchPlan(
-            f"{len(plans)} studies ({listing(self._names, limit=3)})",
+            f"{counted(len(plans), 'study').replace('studys', 'studies')} ({listing(self._names, limit=3)})",
             sum(plan.n_obs for plan in plans),
             n_vars,
             tuple(name for name in every if name in kept),

@@ -28,6 +28,7 @@ __all__ = [
     "read_provenance",
     "remember_sent",
     "submission_of",
+    "submission_with_cells",
 ]
 
 KEY = "biocolab"
@@ -134,3 +135,9 @@ def submission_of(adata: AnnData) -> Submission | None:
         return known.submission
     _sent.pop(id(adata), None)
     return None
+
+
+def submission_with_cells(adata: AnnData) -> Submission | None:
+    """The last submission of another object that has all cells of this one, such as the object that it is a part of."""
+    known = reversed(list(_sent.values()))
+    return next((each.submission for each in known if adata.obs_names.isin(each.obs_names).all()), None)

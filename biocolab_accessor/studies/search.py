@@ -34,7 +34,7 @@ from biocolab_accessor.studies.sources import Term, read_terms
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 
-__all__ = ["look_up", "search", "words_of"]
+__all__ = ["forget_lists", "look_up", "search", "words_of"]
 
 _COLUMNS = ["study", "source", "group", "species", "title", "n_cells", "matched", "reference", "uuid"]
 _WEIGHTS = {"id": 4.0, "title": 3.0, "authors": 1.5, "abstract": 1.0}
@@ -73,10 +73,10 @@ def search(
     term finds the terms below it: monocyte finds macrophage.
 
     A search makes one request for each group and species, and one for the terms of all studies. The answers are kept in
-    memory for ``bc.settings.search_age`` seconds, and not requested again until then. Two more requests are needed at
-    times: the list of groups, unless ``group`` has only ids that all servers have (``"personal"``, ``"all_members"``,
-    ``"bioturing_public_studies"``); and, once for each connection, the tree of terms, if studies have terms. A search
-    without words needs no terms.
+    memory for ``bc.settings.search_age`` seconds, or until you submit a study, and not requested again until then. Two
+    more requests are needed at times: the list of groups, unless ``group`` has only ids that all servers have
+    (``"personal"``, ``"all_members"``, ``"bioturing_public_studies"``); and, once for each connection, the tree of
+    terms, if studies have terms. A search without words needs no terms.
 
     Parameters
     ----------
@@ -375,6 +375,12 @@ class _Index:
 # By the connector, which belongs to one server and one token, and ends with its connection.
 _indexes: WeakKeyDictionary[BBrowserXConnector, _Index] = WeakKeyDictionary()
 _lock = Lock()
+
+
+def forget_lists() -> None:
+    """Let the next search ask the servers again, because a study was added."""
+    with _lock:
+        _indexes.clear()
 
 
 def look_up(

@@ -52,6 +52,7 @@ class StudyParts:
         self.study_id = source.study_id
         self._names: dict[str, list[str]] = {}
         self._known_fields: list[str] = []
+        self.known_size: tuple[int | None, ...] = (None, None)  # cells and genes, as the answer to a commit says
         self._hashes: dict[str, str] = {}
         self._locks = {name: Lock() for name in ("barcodes", "features")}
 
@@ -103,12 +104,13 @@ class StudyParts:
 
     def known_facts(self) -> list[tuple[str, str]]:
         """The study in words, without any request: only facts that were fetched before."""
-        size = [
-            counted(len(self._names[of]), noun)
-            for of, noun in (("barcodes", "cell"), ("features", "gene"))
-            if of in self._names
+        sizes = [
+            (len(self._names[of]) if of in self._names else n, noun)
+            for of, noun, n in zip(("barcodes", "features"), ("cell", "gene"), self.known_size, strict=True)
         ]
-        fields = listing(self._known_fields, limit=_MOST_LISTED)
+        size = [counted(n, noun) for n, noun in sizes if n is not None]
+        known = self.fields if self.source.name == "bioflex" else self._known_fields  # its studies come with fields
+        fields = listing(known, limit=_MOST_LISTED)
         embeddings = [
             f"{key} ({'computed by the server' if computed_embedding(name) else 'sent'})"
             for name, key in obsm_keys(list(getattr(self.source, "known_embeddings", ()))).items()

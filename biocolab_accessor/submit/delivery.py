@@ -12,6 +12,7 @@ again, the server is asked whether the study exists after all.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import uuid
@@ -20,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from biocolab_accessor.clients.arguments import expect_distinct
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
@@ -36,6 +37,7 @@ from biocolab_accessor.errors import (
     ServerError,
 )
 from biocolab_accessor.messages import quoted, warn
+from biocolab_accessor.platforms import expanded
 from biocolab_accessor.submit import journal
 from biocolab_accessor.submit.journal import Entry, Known
 from biocolab_accessor.submit.plan import StudyRequest
@@ -47,7 +49,7 @@ from biocolab_accessor.submit.submission import (
     warn_of_restart,
 )
 
-__all__ = ["Outgoing", "chunk_bytes", "delivery", "outgoing", "upload"]
+__all__ = ["Outgoing", "call_of", "chunk_bytes", "delivery", "outgoing", "upload"]
 
 _SMALLEST_CHUNK = 64 * 1024
 
@@ -276,6 +278,8 @@ class _Delivery:
         found = _submission(self.connector, known, done, {**row, **(known.study_info or {})})
         if known.study_info is None:
             self.entry.finish(row)
+        found._was_there = True
+        found._with_log()
         return found
 
     def _row(self, known: Known) -> dict[str, Any] | None:
@@ -375,3 +379,29 @@ def _submission(
         resumed=resumed,
         is_new=is_new,
     )
+
+
+def call_of(files: Any, paths: Sequence[Path], arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of a call of ``bc.submit``; None if it cannot be recorded."""
+    try:
+        states = [[os.path.abspath(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+        call = {"files": _plain(files), "arguments": dict(arguments), "states": states}
+        return cast("dict[str, Any]", json.loads(json.dumps(call, allow_nan=False, default=_plain_number)))
+    except (OSError, TypeError, ValueError):  # a missing file is reported when it is sent
+        return None
+
+
+def _plain_number(value: Any) -> Any:
+    """A NumPy number as a Python number."""
+    item = getattr(value, "item", None)
+    if not callable(item):
+        raise TypeError(value)
+    return item()
+
+
+def _plain(files: Any) -> Any:
+    if isinstance(files, str | os.PathLike):
+        return os.path.abspath(expanded(Path(files)))
+    if isinstance(files, Mapping):
+        return {str(name): _plain(path) for name, path in files.items()}
+    return [_plain(each) for each in files]

@@ -16,29 +16,26 @@ import os
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from filelock import FileLock
 
 from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import BiocolabError, InvalidFile
-from biocolab_accessor.platforms import expanded, private_folder, remove_file, try_lock
+from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidFile
+from biocolab_accessor.platforms import open_to_others, private_folder, remove_file, try_lock
 
 __all__ = [
     "Entry",
     "Known",
-    "call_of",
     "drop",
     "entry",
     "every",
-    "expect_unchanged_files",
-    "files_of",
     "finish",
     "folder_lock",
     "forget",
@@ -54,11 +51,12 @@ _SECONDS_KEPT = 30 * 86400
 _SECONDS_TO_TIDY = 86400
 _SECONDS_TO_LOCK = 30.0
 _LONGEST_TEXT = 10_000
+_LARGEST = 64 << 20  # bytes, for 800,000 chunks
 _VERSION = 1
 _BEGUN = "begun"
 _OF_THE_STUDY = ("server", "source", "group_id", "species", "study_id", "id_is_made", "namesakes", "call")
 _SUM = "sum"
-_only: ContextVar[str] = ContextVar("biocolab_journal", default="")
+_only: ContextVar[Path | None] = ContextVar("biocolab_journal", default=None)
 
 
 @dataclass
@@ -95,8 +93,7 @@ class Known:
             values = {name: _text(step[name]) for name in ("server", "source", "group_id", "species", "study_id")}
             namesakes = step.get("namesakes")
             self.namesakes = None if namesakes is None else frozenset(_text(each) for each in _list(namesakes))
-            call = step.get("call")
-            self.call = None if call is None else dict(call)
+            self.call = _call(step.get("call"))
             self.id_is_made = step["id_is_made"] is True
             for name, value in values.items():
                 setattr(self, name, value)
@@ -178,9 +175,9 @@ class Entry:
                 remove_file(self._path)
 
     def close(self) -> None:
-        """Release it to other calls; remove it if nothing was recorded."""
+        """Release it to other calls; remove it if nothing was recorded, or may have been."""
         if self._lock is not None:
-            if self._path is not None and self.known == Known():
+            if self._path is not None and self.known == Known() and not self.known.doubtful:
                 with suppress(OSError):
                     remove_file(self._path)
             self._lock.release()
@@ -199,8 +196,8 @@ class Entry:
 
 @contextmanager
 def only(path: Path) -> Iterator[None]:
-    """Within the block, a call of this thread that is not the one of the journal raises InvalidFile."""
-    token = _only.set(path.stem.partition("-")[0])
+    """Within the block, this thread can only continue the call of this journal; anything else raises."""
+    token = _only.set(path)
     try:
         yield
     finally:
@@ -213,7 +210,7 @@ def entry(key: Mapping[str, Any], *, wait: bool) -> Iterator[Entry]:
     # `key` identifies the call: content, server, group and request, never a token. While another call of any process
     # uses the same key, `wait` waits for it; otherwise a submission of its own is started.
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:40]
-    if digest != (_only.get() or digest):
+    if (resumed := _only.get()) is not None and resumed.stem.partition("-")[0] != digest:
         msg = (
             "these files are not those of the interrupted call (their content changed, or another version of the "
             "package prepares them differently): submit them again, and forget the interrupted submission"
@@ -255,7 +252,7 @@ def finish(server: str, task_id: str | int, study_info: Mapping[str, Any], known
             _append(each, commit, sync=True)
 
     _end(server, task_id, end)
-    if known is not None and of_task(server, task_id) is None:
+    if known is not None and of_task(server, task_id) is None and not _open_to_others():
         try:
             private_folder(path.parent)
             with open(path, "wb", opener=_private) as file:
@@ -282,6 +279,9 @@ def every() -> list[tuple[Path, Known]]:
     """The journals that no call uses at the moment, latest first."""
     folder = _folder()
     if not folder.is_dir():
+        return []
+    if why := _open_to_others():
+        logger.warning("interrupted submissions are not listed: %s", why)
         return []
     found: list[tuple[float, Path, Known]] = []
     try:
@@ -321,6 +321,8 @@ def _end(server: str, task_id: str | int, end: Callable[[Path, Known], None]) ->
 
 
 def _of_task(server: str, task_id: str | int) -> Iterator[tuple[Path, Known]]:
+    if _open_to_others():
+        return
     # Not the records of all other tasks, which are thousands if thousands of studies were submitted within a month.
     for path in [*_folder().glob("[0-9a-f]*.jsonl"), path_of_task(server, task_id)]:
         try:
@@ -336,8 +338,15 @@ def _folder() -> Path:
     return settings.cache_dir / "journal"
 
 
+def _open_to_others() -> str:
+    """Why another user may have written journals; such journals are neither read nor written."""
+    return open_to_others(settings.cache_dir) or open_to_others(_folder())
+
+
 def folder_lock(folder: Path) -> FileLock:
     """The lock of the folder: the files in it are locked, and their locks removed, only while it is held."""
+    if why := _open_to_others():
+        raise PermissionError(why)
     return FileLock(folder / "lock", timeout=_SECONDS_TO_LOCK, mode=0o600)
 
 
@@ -359,6 +368,10 @@ def _taken(folder: Path, digest: str, *, wait: bool) -> Entry:
                     found.known.doubtful |= not found.known.study_id
                     return found
                 busy = True
+            if _only.get() is not None and not (busy and wait):
+                what = "is being resumed by another call" if busy else "was finished or forgotten by another call"
+                msg = f"this submission {what}: nothing is sent. `biocolab resume --list` shows those that are left"
+                raise InvalidArgument(msg)
             if not (busy and wait):
                 path = folder / f"{digest}-{uuid.uuid4().hex[:8]}.jsonl"
                 # Written now, not at the first step, so that other calls see it.
@@ -400,16 +413,20 @@ def _read(path: Path) -> tuple[Known, int]:
     """The recorded state in a file, and the file's length without a cut last line."""
     known, length = Known(), 0
     try:
-        content = path.read_bytes()
+        file = path.open("rb")
     except FileNotFoundError:
         return known, 0
-    known.doubtful = not content  # a journal is never empty
-    for line in content.split(b"\n")[:-1]:
-        length += len(line) + 1
-        try:
-            known.take(_checked(json.loads(line)))
-        except (ValueError, KeyError, TypeError, RecursionError):
-            known.doubtful = True
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        known.doubtful = not 0 < size <= _LARGEST  # a journal is never empty
+        for line in file if size <= _LARGEST else ():
+            if not line.endswith(b"\n"):
+                break
+            length += len(line)
+            try:
+                known.take(_checked(json.loads(line)))
+            except (ValueError, KeyError, TypeError, RecursionError):
+                known.doubtful = True
     return known, length
 
 
@@ -417,7 +434,7 @@ def _checked(step: Any) -> Mapping[str, Any]:
     """A step with a correct checksum; older versions wrote none."""
     if not isinstance(step, dict):
         raise TypeError(step)
-    if step.get(_SUM, _sum(step)) != _sum(step):
+    if _SUM in step and step[_SUM] != _sum(step):
         raise ValueError(step)
     return step
 
@@ -485,50 +502,21 @@ def _number(value: Any) -> int:
     return value
 
 
+def _call(value: Any) -> dict[str, Any] | None:
+    """A call of ``bc.submit``, or None; raise KeyError, TypeError or ValueError for anything else."""
+    if value is None:
+        return None
+    states = value["states"]
+    if not isinstance(states, list) or "files" not in value:
+        raise TypeError(value)
+    if not {"wait", "dry_run"}.isdisjoint(dict(value["arguments"])):
+        raise ValueError(value)
+    for path, size, modified in states:
+        if not isinstance(path, str) or type(size) is not int or type(modified) is not int:
+            raise TypeError(path)
+    return dict(value)
+
+
 def _id(value: Any) -> str | int:
     """An id made by a server, which must be returned unchanged."""
     return _number(value) if isinstance(value, int) else _text(value)
-
-
-def call_of(files: Any, paths: Sequence[Path], arguments: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record of a call of ``bc.submit``; None if it cannot be recorded."""
-    try:
-        states = [[os.path.abspath(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
-        call = {"files": _plain(files), "arguments": dict(arguments), "states": states}
-        return cast("dict[str, Any]", json.loads(json.dumps(call, allow_nan=False, default=_plain_number)))
-    except (OSError, TypeError, ValueError):  # a missing file is reported when it is sent
-        return None
-
-
-def files_of(call: Mapping[str, Any]) -> tuple[Path, ...]:
-    """The files that a call sends."""
-    return tuple(Path(str(state[0])) for state in call.get("states", ()))
-
-
-def expect_unchanged_files(call: Mapping[str, Any]) -> None:
-    """Raise InvalidFile if a file was removed or changed."""
-    for path, size, modified in call["states"]:
-        try:
-            found = os.stat(path)
-        except OSError as error:
-            msg = f"{path} no longer exists ({error.strerror}): restore it, or forget the submission"
-            raise InvalidFile(msg) from error
-        if (found.st_size, found.st_mtime_ns) != (size, modified):
-            msg = f"{path} changed since it was submitted: submit the current file, and forget this submission"
-            raise InvalidFile(msg)
-
-
-def _plain_number(value: Any) -> Any:
-    """A NumPy number as a Python number."""
-    item = getattr(value, "item", None)
-    if not callable(item):
-        raise TypeError(value)
-    return item()
-
-
-def _plain(files: Any) -> Any:
-    if isinstance(files, str | os.PathLike):
-        return os.path.abspath(expanded(Path(files)))
-    if isinstance(files, Mapping):
-        return {str(name): _plain(path) for name, path in files.items()}
-    return [_plain(each) for each in files]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -11,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from biocolab_accessor.clients.tasks import task_state
 from biocolab_accessor.errors import AmbiguousName, BiocolabError, InvalidArgument, InvalidFile, UnknownName, public
-from biocolab_accessor.messages import counted, did_you_mean, facts_table, listing, quoted
+from biocolab_accessor.messages import counted, did_you_mean, facts_table, listing, quoted, shown
 from biocolab_accessor.submit import background, journal
-from biocolab_accessor.submit.journal import expect_unchanged_files, files_of
 
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
@@ -76,7 +76,7 @@ class BrokenOff:
         name = self.study_id or "(unknown)"
         sent = ", ".join(path.name for path in self.files[:3]) + (" …" if len(self.files) > 3 else "")
         where = f"group {self.group_id} on {self.host}" if self.host else "an unknown server"
-        return f"{name} to {where}, from {sent or 'an object in memory'}: {self.state}, {_ago(self.age)}"
+        return shown(f"{name} to {where}, from {sent or 'an object in memory'}: {self.state}, {_ago(self.age)}")
 
     def _repr_html_(self) -> str:
         return facts_table("Interrupted submission", [(str(k), str(v)) for k, v in self.row().items()])
@@ -121,7 +121,7 @@ class BrokenOff:
         call = self.known.call
         if call is not None:
             try:
-                expect_unchanged_files(call)
+                _expect_unchanged_files(call)
                 with journal.only(self.path):
                     return submit_files(call["files"], **call["arguments"], wait=wait, dry_run=False)
             except InvalidFile:
@@ -236,10 +236,28 @@ def find(id_: str, among: Sequence[BrokenOff]) -> BrokenOff:
     return found[0]
 
 
+def _files_of(call: Mapping[str, Any]) -> tuple[Path, ...]:
+    """The files that a call sends."""
+    return tuple(Path(str(state[0])) for state in call.get("states", ()))
+
+
+def _expect_unchanged_files(call: Mapping[str, Any]) -> None:
+    """Raise InvalidFile if a file was removed or changed."""
+    for path, size, modified in call["states"]:
+        try:
+            found = os.stat(path)
+        except OSError as error:
+            msg = f"{path} no longer exists ({error.strerror}): restore it, or forget the submission"
+            raise InvalidFile(msg) from error
+        if (found.st_size, found.st_mtime_ns) != (size, modified):
+            msg = f"{path} changed since it was submitted: submit the current file, and forget this submission"
+            raise InvalidFile(msg)
+
+
 def _broken_off(path: Path, known: journal.Known) -> BrokenOff:
     return BrokenOff(
         study_id=known.study_id,
-        files=files_of(known.call or {}),
+        files=_files_of(known.call or {}),
         group_id=known.group_id,
         host=known.server,
         source=known.source,

@@ -96,6 +96,7 @@ _SECONDS_TO_END = 1.0
 _MOST_BATCHES = 12
 _LONGEST_REASON = 70
 _LONGEST_SHOWN = 24
+_SENT_BEFORE = "submitted before, so nothing was sent"
 
 
 @public
@@ -155,10 +156,12 @@ class Submission:
         self._is_new = is_new  # this process has created the task, and nothing has tried to commit it yet
         self._trouble = ""  # why the thread in the background ended without a study
         self._sent: Sent | None = None
+        self._was_there = False  # an earlier call sent it, and this one found the study
 
     def __repr__(self) -> str:
         ids = f"study_id={quoted(self.study_id)}, task_id={quoted(self.task_id)}"
         waits = "" if self.done else self._what_next()
+        waits = (self._was_there and _SENT_BEFORE) or waits
         return f"Submission({ids}, status={quoted(self._state.status)}{waits and f', {waits}'})"
 
     def _what_next(self) -> str:
@@ -182,6 +185,7 @@ class Submission:
             ("study", str(self.study_id)),
             ("group", str(self.group_id)),
             ("status", f"{self._state.status}{waits and f', {waits}'}"),
+            ("note", _SENT_BEFORE if self._was_there else ""),
             ("log", line),
             ("kept", self._kept()),
             ("batches", self._kept_by_batch()),
@@ -236,7 +240,7 @@ class Submission:
     @property
     def log(self) -> str:
         """The current log of the task. The server is asked until the task has ended."""
-        return self._refresh().log
+        return self._with_log().log
 
     @property
     def url(self) -> str | None:
@@ -246,7 +250,7 @@ class Submission:
         """
         if not is_loopback(origin(self.server)[1]):
             return None
-        page = self._state.page or self._refresh().page
+        page = self._with_log().page
         if page and self.study_info.get("uuid"):
             page = f"/study/{quote(str(self.study_info['uuid']), safe='')}"
         return same_origin_url(self.server, page) if page else None
@@ -396,6 +400,9 @@ class Submission:
 
     def _take(self, info: Mapping[str, Any]) -> None:
         """Keep and record the server's description of the study."""
+        from biocolab_accessor.studies.search import forget_lists
+
+        forget_lists()
         self.study_id = self.study_id or str(info.get("study_hash_id") or "")
         self.study_info = {"study_hash_id": self.study_id, **info}
         names = ("server", "source", "group_id", "species", "study_id")
@@ -485,15 +492,25 @@ class Submission:
         9
         """
         from biocolab_accessor.studies.catalog import study_of_group
+        from biocolab_accessor.studies.study import parts_of
 
         self.wait()
         wanted = str(self.study_info.get("uuid") or self.study_id)
-        return study_of_group(self.connector, wanted, species=self.species, group_id=self.group_id, source=self.source)
+        found = study_of_group(self.connector, wanted, species=self.species, group_id=self.group_id, source=self.source)
+        parts_of(found).known_size = tuple(_number(self.study_info.get(name)) for name in ("n_cells", "n_genes"))
+        return found
 
     def _refresh(self) -> TaskState:
         if not (self._state.succeeded or self._state.failed):
             self._state = task_state(self.connector, self.task_id)
         return self._state
+
+    def _with_log(self) -> TaskState:
+        """The state with its log and page, which a submission that was found again does not have yet."""
+        if self.done and not self._state.log:
+            with suppress(BiocolabError):  # the server may have forgotten a task whose study it has
+                self._state = task_state(self.connector, self.task_id)
+        return self._refresh()
 
 
 def _number(value: Any) -> int | None:

@@ -16,7 +16,7 @@ from biocolab_accessor.messages import quoted, warn
 from biocolab_accessor.protocol import SERVERS, STUDY_TYPES, Filters, Server
 from biocolab_accessor.studies.catalog import connector_of, group_id_of
 from biocolab_accessor.studies.provenance import remember_sent
-from biocolab_accessor.submit.delivery import chunk_bytes, delivery, outgoing
+from biocolab_accessor.submit.delivery import call_of, chunk_bytes, delivery, outgoing
 from biocolab_accessor.submit.files import (
     Files,
     as_entries,
@@ -28,7 +28,6 @@ from biocolab_accessor.submit.files import (
     study_type_number,
     study_type_of_files,
 )
-from biocolab_accessor.submit.journal import call_of
 from biocolab_accessor.submit.plan import FilesPlan, Plan, Strictness, StudyRequest, plan_submission
 from biocolab_accessor.submit.submission import Sent, Submission, follow, warn_of_namesakes, warn_of_restart, was_lost
 from biocolab_accessor.submit.tables import names_of_tables, with_tabs

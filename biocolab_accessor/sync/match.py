@@ -16,9 +16,9 @@ from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidName
 from biocolab_accessor.messages import did_you_mean, facts_table, listing, quoted
 from biocolab_accessor.protocol import Source
 from biocolab_accessor.studies.catalog import study, study_of_origin
-from biocolab_accessor.studies.provenance import read_provenance, submission_of
+from biocolab_accessor.studies.provenance import read_provenance, submission_of, submission_with_cells
 from biocolab_accessor.studies.study import Study
-from biocolab_accessor.submit.submission import Submission
+from biocolab_accessor.submit.submission import Submission, call_of
 
 __all__ = [
     "OBS_REMEDY",
@@ -318,6 +318,9 @@ def study_of_object(adata: AnnData, *, writes: bool = False) -> Study:
                 ". (An object is known by its last submission in this session, until its cells or genes change; "
                 "copies are other objects)"
             )
-        was_sent = writes and submission_of(adata) is not None
-        raise UnknownStudy(msg, line="{call}(study={it}.biocolab.study)" if was_sent else "") from error
+        line = "{call}(study={it}.biocolab.study)" if writes and submission_of(adata) is not None else ""
+        if not writes and (other := submission_with_cells(adata)) is not None:
+            msg += f". The cells of this one were submitted as {quoted(other.study_id)}"
+            line = f"{call_of(other.task_id, other.source)}.study()  # give it as study="
+        raise UnknownStudy(msg, line=line) from error
     return study_of_origin(origin)

@@ -15,7 +15,7 @@ import biocolab_accessor as bc
 from biocolab_accessor.cli import app
 from biocolab_accessor.cli.output import print_json
 from biocolab_accessor.sandbox.server import Sandbox
-from biocolab_accessor.submit import background
+from biocolab_accessor.submit import background, resume
 from tests.builders import layer_names
 from tests.studies.sources.test_sources_terms import assign
 from tests.warm import start_python
@@ -173,6 +173,7 @@ def test_an_empty_list_is_reported_on_stderr() -> None:
     done = run("studies", "--species", "others")
     assert (done.exit_code, done.stdout) == (0, "")
     assert "no others study in 'personal'" in done.stderr
+    assert "bc." not in done.stderr
 
 
 def test_the_name_of_a_group_is_not_markup() -> None:
@@ -215,6 +216,20 @@ def test_no_wait_prints_what_was_kept_after_a_wait_and_starts_no_thread(file: Pa
     assert line.startswith("The server processes it. This makes it a study: biocolab wait ")
     done = run("wait", line.split()[-1])
     assert re.search(r"^kept\t\d+ cells x \d+ genes$", done.stdout, re.MULTILINE)
+
+
+def test_a_wait_for_no_task_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resume, "connected_submissions", lambda _: [])
+    done = run("wait")
+    assert done.exit_code == 2
+    assert "no task of this machine is waiting" in done.stderr.replace("\n", " ")
+
+
+def test_a_submission_that_is_made_again_says_that_nothing_was_sent(file: Path) -> None:
+    first, again = (run("submit", file, "--skip-dimred", "--study-id", "again on the line") for _ in range(2))
+    assert "nothing was sent" not in first.stderr
+    assert "It was submitted before, so nothing was sent." in again.stderr
+    assert again.stdout == first.stdout
 
 
 def test_summary_sorts_by_rate_within_each_gene() -> None:

@@ -20,13 +20,15 @@ from tests.patience import PATIENCE
 from tests.warm import start_python
 
 pty = pytest.importorskip("pty", reason="the system has no pseudo-terminals")
+termios = pytest.importorskip("termios", reason="the system has no pseudo-terminals")
 
 
-def seen(server: Sandbox, *arguments: object, code: int = 0) -> str:
-    """What the command shows in a terminal of 140 columns, colours left out."""
+def seen(server: Sandbox, *arguments: object, code: int = 0, columns: int = 140) -> str:
+    """What the command shows in a terminal, without colors."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, columns))
     command = ["-m", "biocolab_accessor", *map(str, arguments)]
-    environment = {**os.environ, **server.environment(), "TERM": "xterm-256color", "COLUMNS": "140"}
+    environment = {**os.environ, **server.environment(), "TERM": "xterm-256color", "COLUMNS": str(columns)}
     process = start_python(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     shown = b""
@@ -127,3 +129,24 @@ class TestOutsideATerminal:
         os.close(writing)
         assert done.returncode == 1
         assert done.stderr == ""
+
+
+def test_a_plan_is_wrapped_between_words(server: Sandbox, counts: ad.AnnData, tmp_path: Path) -> None:
+    counts.write_h5ad(tmp_path / "x.h5ad")
+    shown = seen(server, "submit", tmp_path / "x.h5ad", "--dry-run", columns=80)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "a new study (id generated on submission), species human" in " ".join(shown.split())
+
+
+def test_the_paragraphs_of_a_help_fill_the_width() -> None:
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["check", "--help"]).stdout
+    paragraph = shown[shown.index("Nothing is sent") : shown.index("Example:")]
+    assert all(len(line) > 60 for line in paragraph.rstrip().splitlines()[:-1])
+
+
+def test_the_answer_begins_on_a_line_of_its_own_however_fast_the_server_is(
+    server: Sandbox, counts: ad.AnnData, tmp_path: Path
+) -> None:
+    counts.write_h5ad(tmp_path / "x.h5ad")
+    shown = seen(server, "submit", tmp_path / "x.h5ad", "--study-id", "FAST", "--skip-dimred")
+    assert re.search(r"Study 'FAST' is ready: .* genes\s*\nstudy_id  FAST", shown)

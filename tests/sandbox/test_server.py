@@ -51,6 +51,22 @@ class TestLife:
             with pytest.raises(SandboxError, match=r"port .* cannot be used"):
                 bc.sandbox(port=taken.getsockname()[1])
 
+    def test_the_next_start_in_a_folder_has_the_same_address_unless_it_is_taken(self, tmp_path: Path) -> None:
+        """A fetched object, a journal and a link to a page name the address."""
+        with bc.sandbox(tmp_path, new=True) as server:
+            url = server.url
+        with bc.sandbox(tmp_path, new=True) as server:
+            assert server.url == url
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", int(url.rpartition(":")[2])))
+            taken.listen()
+            with bc.sandbox(tmp_path, new=True) as server:
+                assert server.url != url
+        for damaged in ("", "-1", "x", "99999"):
+            (tmp_path / "port").write_text(damaged)
+            with bc.sandbox(tmp_path, new=True) as server:
+                assert server.url == f"http://127.0.0.1:{(tmp_path / 'port').read_text()}"
+
     def test_two_sandboxes_do_not_share_a_folder(self, server: Sandbox) -> None:
         with pytest.raises(SandboxError, match="another sandbox uses"):
             bc.sandbox(server.path)

@@ -277,3 +277,34 @@ def test_studies_of_all_groups_and_species_come_in_one_table(server: Sandbox, co
     assert list(one["uuid"]) == list(mine["uuid"])
     assert "group" not in one.columns
     assert set(bc.studies(None)["species"]) <= {"human"}
+
+
+def test_the_error_names_the_call_that_finds_the_study_elsewhere(counts: ad.AnnData) -> None:
+    """A study of mice in a group is neither in the database of humans nor among the human studies of the group."""
+    counts.biocolab.submit(study_id="ELSEWHERE", species="mouse", skip_dimred=True)
+    call = "bc.study('ELSEWHERE', source='bbrowserx', species='mouse')"
+    for source in ("bioflex", "bbrowserx"):
+        with pytest.raises(UnknownStudy) as caught:
+            bc.study("ELSEWHERE", source=source)
+        notes = ["It is in group 'personal': source 'bbrowserx', species 'mouse'", f"  {call}"]
+        assert caught.value.__notes__ == notes
+    assert eval(call).id == "ELSEWHERE"
+
+
+def test_the_error_for_an_id_of_two_studies_ends_in_a_call_that_finds_one(counts: ad.AnnData) -> None:
+    with pytest.warns(UserWarning, match="has a study 'DOUBLE' already"):
+        uuids = {
+            counts[: 20 + i].biocolab.submit(study_id="DOUBLE", species="mouse", skip_dimred=True).study_info["uuid"]
+            for i in range(2)
+        }
+    with pytest.raises(AmbiguousName, match=r"\('DOUBLE', 2\d\d\d-") as caught:
+        bc.study("DOUBLE", source="bbrowserx", species="mouse")
+    assert eval(caught.value.__notes__[-1]).provenance()["study_uuid"] in uuids
+
+
+def test_an_empty_list_of_studies_says_how_to_list_all_species(server: Sandbox) -> None:
+    with pytest.warns(
+        UserWarning, match="group 'personal' has no primate study; .* bc.studies\\('personal', species=None\\)"
+    ):
+        assert bc.studies(species="primate").empty
+    assert "species" in bc.studies("personal", species=None)

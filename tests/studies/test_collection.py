@@ -301,3 +301,14 @@ class TestCredentialsOfACluster:
 
     def test_are_not_shown(self) -> None:
         assert repr(_Credentials({"private_token": "e3b0c44298fc1c149afb"})) == "Credentials(****)"
+
+
+def test_a_collection_takes_studies_and_ids(studies: list[str]) -> None:
+    first, second = studies[:2]
+    joined = bc.collection([bc.study(first), second])
+    assert [each.id for each in joined] == [first, second]
+    assert_same(joined.to_anndata(), serial(studies[:2], "inner"))
+    with pytest.raises(InvalidArgument, match="is listed twice"):
+        bc.collection([bc.study(first), first])
+    with pytest.raises(InvalidArgument, match="ids contains 5"):
+        bc.collection([bc.study(first), 5])

@@ -89,3 +89,16 @@ def test_threads_do_not_mix_up_their_objects() -> None:
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(work, range(8)))
     assert results == [[f"{number}-{turn}" for turn in range(50)] for number in range(8)]
+
+
+def test_a_part_of_an_object_is_told_where_the_whole_went(server: Sandbox) -> None:
+    adata = small()
+    whole = adata.biocolab.submit(study_id="whole", skip_dimred=True)
+    for part in (adata[:, :5], adata[:4].copy()):
+        with pytest.raises(UnknownStudy, match="The cells of this one were submitted as 'whole'") as caught:
+            part.biocolab.pull_metadata()
+        assert f"bc.submission('{whole.task_id}').study()" in caught.value.__notes__[-1]
+    other = ad.AnnData(np.eye(9, dtype=np.float32), obs={"name": [f"OTHER{i}" for i in range(9)]})
+    with pytest.raises(UnknownStudy) as caught:
+        other.biocolab.pull_metadata()
+    assert "were submitted as" not in str(caught.value)

@@ -246,3 +246,9 @@ def test_a_server_without_a_tree_finds_the_terms_themselves(own: Sandbox, monkey
     assert list(found(cell_type="macrophage")) == ["LUNG1"]
     with pytest.warns(UserWarning, match="no tree of ontologies, so a term does not find those below it"):
         assert bc.search(cell_type="monocyte").empty
+
+
+def test_a_study_is_found_as_soon_as_it_was_submitted(own: Sandbox) -> None:
+    assert found("Earthworms") == {}
+    cells().biocolab.submit(study_id="WORM1", name="Earthworms", species="others", skip_dimred=True)
+    assert list(found("Earthworms")) == ["WORM1"]

@@ -248,6 +248,46 @@ def test_other_users_cannot_read_a_journal() -> None:
     assert stat.S_IMODE(journal._folder().stat().st_mode) == 0o700
 
 
+@pytest.mark.skipif(os.name == "nt", reason="modes of files are those of POSIX")
+@pytest.mark.parametrize("name", ["cache_dir", "journal"])
+def test_a_journal_that_another_user_can_write_is_neither_believed_nor_written(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with journal.entry({}, wait=False) as entry:
+        begin(entry)
+        entry.note("task", task_id=5)
+    path, content = only_file(), only_file().read_bytes()
+    folder = path.parent if name == "journal" else bc.settings.cache_dir
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    folder.chmod(0o777)
+    try:
+        with journal.entry({}, wait=False) as entry:
+            assert entry.known == journal.Known()
+            assert entry.known.doubtful
+            begin(entry)
+        assert list(bc.submissions()) == []
+        assert journal.of_task("http://h/", 5) is None
+        journal.finish("http://h/", 5, {"uuid": "u"}, journal.Known(**STUDY))
+    finally:
+        folder.chmod(mode)
+    assert f"{folder} can be written by other users: run chmod 700" in caplog.text
+    assert only_file().read_bytes() == content
+    [found] = bc.submissions()
+    assert found.task_id == 5
+
+
+def test_a_journal_that_is_too_long_is_doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
+    with journal.entry({}, wait=False) as entry:
+        begin(entry)
+    monkeypatch.setattr(journal, "_LARGEST", only_file().stat().st_size - 1)
+    with journal.entry({}, wait=False) as entry:
+        assert (entry.known, entry.known.doubtful) == (journal.Known(), True)
+    with journal.entry({}, wait=False) as entry:  # the call before failed before it did anything
+        assert entry.known.doubtful
+        entry.clear()
+    assert list(journal._folder().glob("*.jsonl")) == []
+
+
 def test_a_failing_disk_does_not_stop_the_submission(caplog: pytest.LogCaptureFixture) -> None:
     with journal.entry({}, wait=False) as entry:
         begin(entry)

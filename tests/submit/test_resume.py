@@ -15,6 +15,7 @@ from biocolab_accessor.connection.default import drop_default
 from biocolab_accessor.diagnostics import examine
 from biocolab_accessor.errors import (
     AmbiguousName,
+    BiocolabError,
     ConfigurationError,
     InvalidArgument,
     InvalidFile,
@@ -172,6 +173,54 @@ def test_a_running_submission_is_not_listed_and_not_forgotten(faulty: Sandbox, f
         found.forget()
     held.close()
     assert len(bc.submissions()) == 1
+
+
+@pytest.mark.parametrize("route", ["upload_chunk", "get_submission_log"])
+def test_two_calls_that_resume_the_same_submission_make_one_study(faulty: Sandbox, file: Path, route: str) -> None:
+    title = f"resumed twice {route}"
+    break_off(faulty, route, file, name=title)
+    [found] = bc.submissions()
+    held = try_lock(found.path)
+    assert held is not None
+    with pytest.raises(InvalidArgument, match="is being resumed by another call: nothing is sent"):
+        found.resume()
+    held.release()
+    done = found.resume()
+    with pytest.raises(InvalidArgument, match="was finished or forgotten by another call: nothing is sent"):
+        found.resume()
+    assert studies(title) == [done.study_info["uuid"]]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {}, "files", {"files": "x"}, {"files": "x", "arguments": None, "states": []},
+        {"files": "x", "arguments": {}, "states": None}, {"files": "x", "arguments": {}, "states": [5]},
+        {"files": "x", "arguments": {}, "states": [["x", 1]]}, {"files": "x", "arguments": {}, "states": [[0, 1, 1]]},
+        {"files": "x", "arguments": {"wait": False}, "states": []}, {"arguments": {}, "states": []},
+    ],
+)  # fmt: skip
+def test_a_journal_with_an_invalid_call_is_listed_as_corrupted_and_can_be_forgotten(call: object) -> None:
+    study = {"server": "http://h/", "source": "bbrowserx", "group_id": "g", "species": "human", "study_id": "edited"}
+    with journal.entry({}, wait=False) as entry:
+        entry.note("study", **study, id_is_made=False, namesakes=[], call=None)
+        entry.note("upload", folder_id="f", chunk_size=1)
+        line = {"step": "study", **study, "id_is_made": False, "namesakes": [], "call": call}
+        journal._append(entry._path, line, sync=False)
+    [found] = bc.submissions()
+    assert str(found).endswith("nothing sent, its journal is corrupted, less than a minute ago")
+    with pytest.raises(BiocolabError):
+        found.resume()
+    found.forget()
+    assert list(bc.submissions()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a file name cannot have control characters there")
+def test_a_file_name_with_control_characters_is_listed_as_text(faulty: Sandbox, file: Path) -> None:
+    odd = file.rename(file.with_name("\x1b[31mred.h5ad"))
+    break_off(faulty, "upload_chunk", odd, name="control characters")
+    assert r"from \x1b[31mred.h5ad: 1 chunk sent" in repr(bc.submissions())
+    bc.submissions()[0].forget()
 
 
 def test_a_finished_study_of_a_given_id_is_listed_on_request(faulty: Sandbox, wide: ad.AnnData) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import anndata as ad
+import numpy as np
 import pytest
 
 import biocolab_accessor as bc
@@ -269,3 +270,13 @@ def test_a_submission_is_displayed_after_the_server_has_closed(counts: ad.AnnDat
         page = submission._repr_html_()
     assert "shown&lt;b&gt;" in page
     assert "href" not in page
+
+
+def test_a_submission_that_is_made_again_says_that_nothing_was_sent_and_has_its_page(server: Sandbox) -> None:
+    cells = ad.AnnData(np.eye(9, dtype=np.float32) + 1)
+    first, again = (cells.biocolab.submit(study_id="made again", skip_dimred=True) for _ in range(2))
+    assert "nothing was sent" not in repr(first)
+    assert "submitted before, so nothing was sent" in repr(again)
+    assert "submitted before, so nothing was sent" in again._repr_html_()
+    assert again.url == first.url
+    assert again.log == first.log

@@ -137,7 +137,8 @@ class Faults:
         """
         name, known = route_name(route), self._routes()
         if not route or not any(fnmatchcase(each, name) for each in known):
-            msg = f"{quoted(route)} is not a route{did_you_mean(name, known)}"
+            near = did_you_mean(name, known) or ": give a part of one with *, such as '*submit*', or '*' for all"
+            msg = f"{quoted(route)} is not a route{near}"
             raise InvalidArgument(msg)
         if kind not in KINDS:
             msg = f"{quoted(kind)} is not a kind of fault{did_you_mean(kind, KINDS)}; use one of {', '.join(KINDS)}"

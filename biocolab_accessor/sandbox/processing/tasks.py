@@ -37,7 +37,7 @@ _PATIENCE, _STOP_SECONDS = 10.0, 1.0
 
 # Names of environment variables that may contain secrets, and values that contain a password.
 _SECRET_NAME = re.compile(
-    r"(^|_)(\w*TOKENS?|\w*KEYS?|\w*SECRETS?|\w*PASS(WORD|WD|PHRASE)?|PWD_\w+|PAT|CREDENTIALS?|WEBHOOK\w*|AUTH\w*|COOKIES?|DSN)(_|$)"
+    r"(^|_)(\w*TOKENS?|\w*KEYS?|\w*SECRETS?|\w*PASS(WORD|WD|PHRASE)?|\w+_PWD|PWD_\w+|PAT|CREDENTIALS?|WEBHOOK\w*|AUTH\w*|COOKIES?|DSN)(_|$)"
     r"|^(AWS|AZURE|GOOGLE|GCP|GCLOUD|GITHUB|GITLAB|CI|SSH|GPG)_|_PROXY$",
     re.IGNORECASE,
 )

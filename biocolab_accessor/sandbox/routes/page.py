@@ -150,9 +150,9 @@ def page_routes(state: State) -> list[Route]:
         data(f"{_STUDY}/size", _size),
         data(f"{_STUDY}/barcodes", lambda state, user, request: _open(state, user, request)[1].barcodes),
         data(f"{_STUDY}/features", _features),
-        data(f"{_STUDY}/gene/{{number:int}}", _gene),
-        data(f"{_STUDY}/field/{{number:int}}", _field),
-        data(f"{_STUDY}/field/{{number:int}}/values", _field_values),
+        data(f"{_STUDY}/gene/{{number}}", _gene),
+        data(f"{_STUDY}/field/{{number}}", _field),
+        data(f"{_STUDY}/field/{{number}}/values", _field_values),
         data(f"{_STUDY}/embedding/{{id}}", _embedding),
         data(f"{_STUDY}/export", _export, "POST"),
         data(f"{_STUDY}/export/{{name}}", _exported),
@@ -183,8 +183,12 @@ def _task(state: State, user: str, request: Request) -> Any:
     task = state.catalog.task(request.path_params["task_id"], user)
     if task is None or task.kind != "submit":
         raise HTTPError(404, "the task does not exist")
-    start = request.query_params.get("from", "0")
-    return _task_state(state, user, task, int(start) if start.isascii() and start.isdigit() else 0)
+    return _task_state(state, user, task, _whole(request.query_params.get("from", "")) or 0)
+
+
+def _whole(text: str) -> int | None:
+    """A position in a list; None for any other text, also for a number of so many digits that int() refuses it."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
 
 def _cancel(state: State, user: str, request: Request) -> Any:
@@ -204,22 +208,22 @@ def _features(state: State, user: str, request: Request) -> Any:
 
 
 def _gene(state: State, user: str, request: Request) -> Response:
-    folder, number = _open(state, user, request)[1], request.path_params["number"]
-    if number >= len(folder.features):
+    folder, number = _open(state, user, request)[1], _whole(request.path_params["number"])
+    if number is None or number >= len(folder.features):
         detail = f"the study has {len(folder.features):,} features"
         raise HTTPError(404, detail)
     return _array(folder.column(number, "lognorm"), "<f4")
 
 
 def _field(state: State, user: str, request: Request) -> Any:
-    name, column = _column_of(_open(state, user, request)[1], request.path_params["number"])
+    name, column = _column_of(_open(state, user, request)[1], _whole(request.path_params["number"]))
     coded = _codes(column)
     found = _summary(name, column)
     return found if coded is None else {**found, "labels": coded[0], "counts": coded[1]}
 
 
 def _field_values(state: State, user: str, request: Request) -> Response:
-    _, column = _column_of(_open(state, user, request)[1], request.path_params["number"])
+    _, column = _column_of(_open(state, user, request)[1], _whole(request.path_params["number"]))
     coded = _codes(column)
     return _array(column.as_float32(), "<f4") if coded is None else _array(coded[2], "<u2")
 
@@ -357,10 +361,10 @@ def _codes(column: Column) -> tuple[list[str], list[int], NDArray[np.uint16]] | 
     return [labels[code] for code in order], counts[order].tolist(), places[column.values.astype(np.int64)]
 
 
-def _column_of(folder: StudyFolder, number: int) -> tuple[str, Column]:
+def _column_of(folder: StudyFolder, number: int | None) -> tuple[str, Column]:
     """A field by its position."""
     columns = _named(folder.obs.columns)
-    if number >= len(columns):
+    if number is None or number >= len(columns):
         detail = f"the study has {len(columns)} fields"
         raise HTTPError(404, detail)
     return columns[number]

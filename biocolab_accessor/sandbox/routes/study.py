@@ -104,8 +104,7 @@ def submit_metadata_dataframe(state: State, user: str, body: Body) -> Any:
     if not isinstance(columns, dict) or not isinstance(columns.get("barcodes"), list):
         detail = "metadata_dct must be an object with barcodes and columns"
         raise HTTPError(422, detail)
-    given = [str(barcode) for barcode in columns["barcodes"]]
-    _add(folder, given, {name: values for name, values in columns.items() if name != "barcodes"})
+    _add(folder, [str(barcode) for barcode in columns.pop("barcodes")], columns)
     return ok({"study_id": record.uuid})
 
 

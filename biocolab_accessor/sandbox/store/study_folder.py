@@ -144,10 +144,9 @@ class ObsTable:
         np.savez(part, fields=np.frombuffer(json.dumps(fields).encode(), np.uint8), **arrays)
         publish(part, path)
 
-    def with_values(
-        self, barcodes: Sequence[str], given: Sequence[str], columns: Mapping[str, Sequence[Any]]
-    ) -> ObsTable:
+    def with_values(self, barcodes: Sequence[str], given: Sequence[str], columns: dict[str, list[Any]]) -> ObsTable:
         """A table with columns added or replaced, joined by barcode; cells without a given value get missing values."""
+        # `columns` is emptied, so that only one of them is in memory twice.
         place = {barcode: i for i, barcode in enumerate(barcodes)}
         strange = [barcode for barcode in given if barcode not in place]
         if strange:
@@ -155,7 +154,8 @@ class ObsTable:
             raise HTTPError(422, detail)
         rows = np.array([place[barcode] for barcode in given], np.intp)
         added = {}
-        for name, values in columns.items():
+        for name in list(columns):
+            values = columns.pop(name)
             if not isinstance(values, list) or len(values) != len(given):
                 detail = f"column {quoted(name)} does not have a value for each of the {len(given):,} barcodes"
                 raise HTTPError(422, detail)

@@ -298,6 +298,12 @@ class TestLedger:
         frame = own.requests.to_frame()
         assert list(frame["route"]) == ["get_user_groups", "get_user_groupz"]
 
+    def test_the_ledger_keeps_the_start_of_a_long_path(self, own: Sandbox) -> None:
+        own.requests.clear()
+        requests.get(f"{own.url}/{'x' * 50_000}", timeout=PATIENCE)
+        [record] = own.requests
+        assert (record.path, record.route, record.status) == ("/" + "x" * 999, "x" * 1000, 404)
+
     def test_the_ledger_does_not_contain_tokens(self, own: Sandbox) -> None:
         bc.groups()
         assert own.token not in repr(list(own.requests)) + own.requests.to_frame().to_csv()

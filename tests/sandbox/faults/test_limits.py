@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from threading import Event, Thread
@@ -274,6 +275,38 @@ class TestJson:
         assert len(json_object(json.dumps({"a": [0] * 1000}).encode(), "the body")["a"]) == 1000
         with pytest.raises(HTTPError, match="the body contains more than 1,000 values"):
             json_object(json.dumps({"a": [0] * 2000}).encode(), "the body")
+
+    def test_a_long_body_that_does_not_fit_into_memory_is_refused_before_parsing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(refusal, "_LONGEST_JSON", 1000)
+        raw = json.dumps({"metadata_dct": {"barcodes": [f"cell {n}" for n in range(1000)]}}).encode()
+        needed = 2 * len(raw) + 80 * 999
+        with bc.settings.override(memory_budget=needed):
+            assert len(json_object(raw, "the body")["metadata_dct"]["barcodes"]) == 1000
+        with (
+            bc.settings.override(memory_budget=needed - 1),
+            pytest.raises(HTTPError, match=r"the body needs about 0\.1 MB.*send fewer columns or cells") as refused,
+        ):
+            json_object(raw, "the body")
+        assert refused.value.status == 413
+
+    @pytest.mark.parametrize("value", [0.123456789, "a label of a cell"])
+    def test_parsing_metadata_needs_no_more_memory_than_is_checked(
+        self, monkeypatch: pytest.MonkeyPatch, value: object
+    ) -> None:
+        monkeypatch.setattr(refusal, "_LONGEST_JSON", 1000)
+        raw = bytearray(json.dumps({"barcodes": [f"cell {n}" for n in range(20_000)], "a": [value] * 20_000}).encode())
+        checked: list[int] = []
+        monkeypatch.setattr(refusal, "expect_room", lambda needed, *_, **__: checked.append(needed))
+        tracemalloc.start()
+        try:
+            held = len(raw)
+            json_object(raw, "the body")
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert 0.4 * checked[0] < peak + held < checked[0]
 
     def test_json_with_punctuation_in_strings_is_parsed(self) -> None:
         wanted = {"a": "[" * 200_000, "b\\": ['{"', "\\", '"', "", ",,", "[]"] * 10, "c": {":": [[[[1, 2.5, None]]]]}}

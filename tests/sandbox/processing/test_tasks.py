@@ -213,9 +213,13 @@ SECRETS = {
     "AWS_PROFILE": "aaaa1114", "HF_TOKEN": "aaaa1115", "OPENAI_API_KEY": "aaaa1116", "MY_SECRET": "aaaa1117",
     "SECRET_OF_MINE": "aaaa1118", "PGPASSWORD": "aaaa1119", "DB_PASSWORD": "aaaa1120", "GITHUB_PAT": "aaaa1121",
     "GOOGLE_APPLICATION_CREDENTIALS": "aaaa1122", "DATABASE": "postgres://me:aaaa1123@host/x",
-    "https_proxy": "http://aaaa1124.example", "lower_api_token": "aaaa1125", "INNOCENT": "it is aaaa1126!",
+    "https_proxy": "http://aaaa1124.example", "lower_api_token": "aaaa1125", "MYSQL_PWD": "aaaa1127",
+    "INNOCENT": "it is aaaa1126!",
 }  # fmt: skip
-KEPT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "OMP_NUM_THREADS": "2", "BIOCOLAB_MEMORY_BUDGET": "1000000000"}
+KEPT = {
+    "PATH": os.environ["PATH"], "PWD": "aa", "OLDPWD": "ab", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "2",
+    "BIOCOLAB_MEMORY_BUDGET": "1000000000",
+}  # fmt: skip
 
 
 def test_the_environment_of_a_worker_has_no_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import anndata as ad
 import numpy as np
@@ -89,6 +91,18 @@ def test_the_page_draws_an_embedding_at_its_own_coordinates(server: Sandbox, sig
     import scanpy as sc
 
     assert np.array_equal(sent, sc.datasets.pbmc68k_reduced().obsm["X_umap"].astype(np.float32))
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "999", "-1", "%D9%A3", "1.5"])
+def test_a_gene_or_field_that_does_not_exist_is_not_found_whatever_its_number(
+    server: Sandbox, signed_in: requests.Session, number: str
+) -> None:
+    uuid = _public(server, signed_in, "PBMC68k_reduced")
+    for path in (f"gene/{number}", f"field/{number}", f"field/{number}/values"):
+        url = f"{server.url}/page/data/study/{uuid}/{path}"
+        assert signed_in.get(url, timeout=PATIENCE).status_code == 404
+        assert requests.get(url, timeout=PATIENCE).status_code == 401
+    assert signed_in.get(f"{server.url}/page/data/task/x?from={number}", timeout=PATIENCE).status_code == 404
 
 
 def test_a_downloaded_file_equals_the_study(server: Sandbox, signed_in: requests.Session, tmp_path: Any) -> None:
@@ -296,23 +310,63 @@ def test_the_page_shows_how_to_commit_a_processed_task_and_open_a_study(own: San
     assert window.get_by_role("radio", name="cell/type").count() == 1
 
 
+_EVIL = "<img src=x onerror=\"document.title='broken into'\">"
+
+
 def test_names_of_data_are_text_and_never_markup(own: Sandbox, window: Any) -> None:
-    evil = "<img src=x onerror=\"document.title='broken into'\">"
-    counts = sparse.csr_matrix(np.eye(4, dtype=np.float32))
-    adata = ad.AnnData(
-        counts,
-        obs=pd.DataFrame({evil: pd.Categorical([evil, "b", evil, "b"])}, index=[f"{evil}{i}" for i in range(4)]),
-        var=pd.DataFrame(index=[f"{evil}{i}" for i in range(4)]),
-        obsm={"X_umap": np.eye(4)[:, :2]},
-    )
-    own.add_study(evil, adata, title=evil, authors=[evil], reference=evil, cell_type=evil)
+    obs = pd.DataFrame({_EVIL: pd.Categorical([_EVIL, "b"] * 5)}, index=[f"{_EVIL}{i}" for i in range(10)])
+    adata = ad.AnnData(np.eye(10, dtype=np.float32) + 1, obs, pd.DataFrame(index=[f"{_EVIL}{i}" for i in range(10)]))
+    text = {"title": _EVIL, "authors": [_EVIL], "cell_type": _EVIL}
+    own.add_study(_EVIL, adata, reference="javascript:document.title='broken into'", **text)
+    adata.obsm[f"X_{_EVIL}"] = np.eye(10)[:, :2]
+    own.add_study(f"places {_EVIL}", adata, reference=f"https://elsewhere.example/{_EVIL}", **text)
+    own.add_group("evil", _EVIL, [own.email])
+    own.add_user(_EVIL)
+    catalog = own._state.catalog
+    public = next(record for record in catalog.studies(own.email) if record.hash_id == f"places {_EVIL}")
+    mine = replace(public, uuid="0" * 32, abstract=_EVIL, group_id="evil", owner=own.email)
+    shutil.copytree(own.path / "studies" / public.uuid, own.path / "studies" / mine.uuid)
+    catalog.add_study(mine)
+    failed = catalog.add_task(own.email, "submit", {"hash_id": f"failed {_EVIL}", "title": _EVIL}, "")[0]
+    catalog.log_line(failed.id, f"ERROR: {_EVIL}")
+    catalog.set_task(failed.id, "ERROR")
+
+    def expect(place: str, shown: str = _EVIL) -> None:
+        """The text is there, and made nothing but text."""
+        window.locator(place, has_text=shown).first.wait_for()
+        assert window.locator("main img").count() == 0
+        assert "broken into" not in window.title().replace(_EVIL, "")
+        links = window.locator("main a").evaluate_all("all => all.map((a) => new URL(a.href).origin)")
+        assert set(links) <= {own.url, "https://elsewhere.example"}
+
     window.goto(own.sign_in_link())
-    window.get_by_role("link", name=evil).click()
-    window.locator(".key").get_by_text(evil).wait_for()
+    for place in ("h2", "td.title", "th a"):
+        expect(place)
+    window.get_by_role("link", name=_EVIL, exact=True).first.click()
+    for place in (".about", "h1", ".fields", ".chart caption", ".chart th"):
+        expect(place)
+    expect(".about", "javascript:document.title")
+    expect(".python", 'bc.study("<img src=x onerror=\\"')
+    window.goto(f"{own.url}/study/{mine.uuid}")
+    for place in (".abstract", ".crumbs", ".subtitle", "#embedding", ".key"):
+        expect(place)
+    expect(".stage", "<img src=x")
     window.get_by_role("combobox", name="Gene").fill("img")
-    window.locator("#gene-options").get_by_role("option").first.wait_for()
-    assert window.locator("main img").count() == 0
-    assert window.title() != "broken into"
+    expect("#gene-options")
+    window.keyboard.press("Enter")
+    expect(".meaning h2")
+    plot = window.get_by_role("application")
+    plot.focus()
+    window.keyboard.press("Enter")
+    expect(".tip")
+    window.goto(f"{own.url}/study/{mine.uuid}?gene={quote('no ' + _EVIL)}")
+    expect(".problem", f"no {_EVIL}")
+    window.goto(f"{own.url}/task/{failed.id}")
+    for place in (".reason", ".log", "h1", ".subtitle"):
+        expect(place)
+    for view in ("study", "task"):
+        window.goto(f"{own.url}/{view}/{quote(_EVIL)}")
+        expect("h1", "Not found")
 
 
 def test_a_page_that_rebinds_its_own_name_gets_nothing_with_the_token(own: Sandbox, window: Any) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,22 @@ def test_bools_become_a_category_if_the_protocol_has_no_bools() -> None:
 def test_more_labels_than_16_bits_are_refused() -> None:
     with pytest.raises(HTTPError, match="70,000 labels"):
         Column.of(pd.Series([str(i) for i in range(70_000)])).as_category()
+
+
+def test_columns_of_a_request_are_in_memory_once_while_they_are_added() -> None:
+    cells = [str(number) for number in range(5000)]
+    tracemalloc.start()
+    try:
+        columns = {f"column {i}": [i + number + 0.5 for number in range(5000)] for i in range(20)}
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        added = ObsTable({}).with_values(cells, cells, columns)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.25 * held
+    assert columns == {}
+    assert added.columns["column 7"].values[:2].tolist() == [7.5, 8.5]
 
 
 def test_columns_are_joined_by_barcode() -> None:
