@@ -68,12 +68,20 @@ class TaskRunner:
 
     def warm_up(self) -> None:
         """Start the worker before the first job, because starting takes a second or two."""
+        with suppress(SandboxError):  # the job tries again, and fails with it
+            self._ensure_worker()
+
+    def _ensure_worker(self) -> None:
         with self._lock:
             if self._closed or (self._worker is not None and self._worker.poll() is None):
                 return
             if self._worker is not None:
                 _close_pipes(self._worker)
-            self._worker = start_worker(self._log_path)
+            try:
+                self._worker = start_worker(self._log_path)
+            except OSError as error:
+                msg = f"the process that computes cannot be started ({error}): this account must be able to run Python"
+                raise SandboxError(msg) from error
 
     def submit(
         self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], finish: Callable[[], None]
@@ -181,7 +189,7 @@ class TaskRunner:
             if task_id in self._stop_reasons:  # canceled while it waited
                 return
             self._catalog.set_task(task_id, "RUNNING")
-            self.warm_up()
+            self._ensure_worker()
             with self._limited(task_id):
                 self._in_thread(lambda: prepare(lambda line: self._catalog.log_line(task_id, line)))
                 if task_id not in self._stop_reasons:

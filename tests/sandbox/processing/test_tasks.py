@@ -60,6 +60,18 @@ def test_a_failing_cleanup_affects_neither_its_task_nor_the_next(
 
 
 @pytest.mark.usefixtures("own")
+def test_a_task_whose_process_cannot_be_started_says_so_and_the_next_runs(
+    counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(tasks, "start_worker", no_room)
+        first = submit(counts, "first", 2)
+        with pytest.raises(TaskFailed, match=r"cannot be started \(.*denied\): this account must be able to run Python"):
+            first.wait(PATIENCE)
+    assert submit(counts, "second", 3).wait(PATIENCE).status == "SUCCESS"
+
+
+@pytest.mark.usefixtures("own")
 def test_a_task_that_cannot_start_fails_with_a_message_and_the_next_runs(
     counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
