@@ -34,7 +34,7 @@ from biocolab_accessor.errors import (
 from biocolab_accessor.io.cache import cache
 from biocolab_accessor.messages import did_you_mean
 from biocolab_accessor.protocol import SOURCES, TITLES, Source
-from biocolab_accessor.submit.resume import submissions
+from biocolab_accessor.submit.resume import NOT_RUNNING, submissions
 
 __all__ = ["Observation", "State", "ask_for_little", "client_of", "doctor", "examine"]
 
@@ -361,5 +361,8 @@ def _submissions() -> Iterator[Observation]:
         return
     for each in found:
         name = each.study_id or each.path.stem
+        forget = f"biocolab resume {shlex.quote(name)} --forget"
         fix = f"To resume it: biocolab resume {shlex.quote(name)}; to forget it: add --forget"
+        if NOT_RUNNING in each.state:
+            fix = f"If that sandbox was a temporary one, forget it: {forget}; otherwise start it again with its path"
         yield Observation("submissions", name, "note", str(each), fix)

@@ -59,7 +59,7 @@ from typing import TYPE_CHECKING
 from biocolab_accessor.messages import did_you_mean, listing, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from biocolab_accessor.check.report import Report
@@ -360,7 +360,8 @@ _Thing = typing.TypeVar("_Thing")
 _USUAL = (BiocolabError, KeyboardInterrupt, OSError)
 _PACKAGE = __name__.partition(".")[0]
 
-# The first class that fits counts. {it} is the name of the object, {study} the study it asks, {call} the function.
+# The first class that fits counts. {it} is the name of the object, {study} the study it asks, {call} the function, and
+# {arguments} what it was given, each with a comma after it.
 _LINES: tuple[tuple[type[BaseException], str], ...] = (
     (UnknownGroup, "bc.groups()"),
     (UnknownDatabase, "bc.databases()"),
@@ -459,7 +460,15 @@ def _with_names(
         study = _name_of(kwargs.get("study"), caller) or ("" if "study" in kwargs else f"{it}.biocolab.study")
     if "{study}" in line and not study:
         line = "help({call})"
-    return line.replace("{it}", it).replace("{study}", study).replace("{call}", function)
+    line = line.replace("{it}", it).replace("{study}", study).replace("{call}", function)
+    return line.replace("{arguments}", _arguments_text(args[of_accessor:], kwargs, caller))
+
+
+def _arguments_text(args: Sequence[Any], kwargs: Mapping[str, Any], caller: types.FrameType) -> str:
+    """The arguments of a call as code."""
+    named = [("", value) for value in args] + [(f"{name}=", value) for name, value in kwargs.items()]
+    texts = [(name, "" if isinstance(value, str | bool) else _name_of(value, caller)) for name, value in named]
+    return "".join(f"{name}{text or repr(value)}, " for (name, text), (_, value) in zip(texts, named, strict=True))
 
 
 def _is_within(frame: types.FrameType | None) -> bool:

@@ -108,6 +108,9 @@ MISTAKES = {
     "an unknown task": ("bc.submission('missing')", "NotFound", "bc.studies", "bc.submissions()"),
     "an unknown setting": ("bc.settings.tokn = 'x'", "InvalidArgument", "max_retries", "bc.settings"),
     "a full disk": ("pbmc.to_h5ad(written)", "OSError", "File too large", "import shutil; shutil.disk_usage("),
+    "a folder that another sandbox uses": (
+        "bc.sandbox(folder)", "SandboxError", "another sandbox", "bc.connect(private_host=",
+    ),
     "an interrupted wait": ("raise_at_the_server(KeyboardInterrupt())", "KeyboardInterrupt", ".wait()", ""),
     "a connection lost while waiting": (
         "raise_at_the_server(bc.errors.TransportError('lost'))", "TransportError", ".wait()", "",
@@ -124,7 +127,7 @@ def shell(server: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     cells = [f"CELL{i}-1" for i in range(20)]
     table = pd.DataFrame(np.random.default_rng(0).poisson(1, (60, 20)), pbmc.features()[:60], cells)
     table.to_csv(folder / "table.h5ad", sep="\t")
-    shell.user_ns.update(bc=bc, np=np, host=server.private_host, dead="http://127.0.0.1:9/", genes_by_cells=table)
+    shell.user_ns.update(bc=bc, np=np, folder=server.path, host=server.private_host, dead="http://127.0.0.1:9/", genes_by_cells=table)
     shell.user_ns.update(table=str(folder / "table.h5ad"), written=folder / "written.h5ad", pbmc=pbmc)
     shell.user_ns["dated"] = pbmc.to_anndata(genes=["LYZ"], fields=["n_genes"])
     yield shell
@@ -194,6 +197,20 @@ def test_a_common_mistake_fits_on_one_screen_and_ends_in_a_line_that_works(
             shell.run_cell("bc.groups()").raise_error()
     if isinstance(pasted.result, Sandbox) and pasted.result is not server:
         pasted.result.close()
+
+
+def test_a_notebook_shows_the_report_of_a_refused_object_as_a_table_once(
+    shell: InteractiveShell, server: Sandbox, counts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "kernel", None, raising=False)
+    counts.X = np.full(counts.shape, np.nan, dtype="float32")
+    shell.user_ns["damaged"] = counts
+    with capture_output() as said:
+        shell.run_cell("damaged.biocolab.submit()")
+    [table] = said.outputs
+    assert "BC302" in table.data["text/html"]
+    assert "this object cannot be sent: see the report above" in said.stdout
+    assert "BC302" not in said.stdout
 
 
 def test_the_error_of_requests_is_an_attribute_and_a_note(server: Sandbox) -> None:

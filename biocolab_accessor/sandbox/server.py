@@ -64,7 +64,7 @@ def lock_folder(path: Path, *, temporary: bool = False) -> FileLock:
         lock.acquire(timeout=0)
     except Timeout as error:
         msg = f"another sandbox uses {path}: close it, or shut down its notebook or terminal, or use another path"
-        raise SandboxError(msg) from error
+        raise SandboxError(msg, line=_line_to(path)) from error
     except (OSError, NotImplementedError) as error:
         if not temporary:  # only this sandbox knows a temporary folder, so it works without a lock too
             msg = f"the folder {path} cannot be used: {error}. Use a disk that can be written to and supports locks"
@@ -73,6 +73,19 @@ def lock_folder(path: Path, *, temporary: bool = False) -> FileLock:
             "no locks in %s (%s): continuing without; set TMPDIR to a folder that supports locks", path, error
         )
     return lock
+
+
+def _line_to(path: Path) -> str:
+    """A line of code that connects to the sandbox in a folder, or starts another one if its address is not known."""
+    token = path / TOKEN_FILE
+    try:
+        port = int((path / _PORT_FILE).read_text(encoding="ascii")[:6])
+    except (OSError, ValueError):
+        port = 0
+    if not (port and token.is_file()):
+        return "bc.sandbox()"
+    host = f"http://127.0.0.1:{port}/t2d_index_tool/"
+    return f"bc.connect(private_host={host!r}, private_token=open({str(token)!r}).read().strip())"
 
 
 def _make_private_folder(path: Path) -> None:
@@ -253,7 +266,7 @@ class Sandbox(Hosts):
                 undo.callback(shutil.rmtree, self.path, ignore_errors=True)
             self._lock = lock_folder(self.path, temporary=self._temporary)
             undo.callback(self._lock.release)
-            listener = listen(host, port) if port or self._temporary else self._listen_again()
+            listener = listen(host, port) if self._temporary else self._listen_again(port)
             undo.callback(listener.close)
             self.url = f"http://{reachable_host(host)}:{listener.getsockname()[1]}"
             self._state = open_state(self.path, self.url)
@@ -279,12 +292,13 @@ class Sandbox(Hosts):
     def __repr__(self) -> str:
         return f"Sandbox(url={self.url!r}, {self._running()})"
 
-    def _listen_again(self) -> socket:
-        """A socket on the port of the last start in this folder if it is free, so that addresses stay valid."""
-        file = self.path / _PORT_FILE
-        with suppress(OSError, ValueError, SandboxError):
-            return listen(self._host, int(file.read_text(encoding="ascii")[:6]))
-        listener = listen(self._host, 0)
+    def _listen_again(self, port: int) -> socket:
+        """A socket on a port, or else on that of the last start in this folder if it is free: addresses stay valid."""
+        file, listener = self.path / _PORT_FILE, None
+        if not port:
+            with suppress(OSError, ValueError, SandboxError):
+                listener = listen(self._host, int(file.read_text(encoding="ascii")[:6]))
+        listener = listener or listen(self._host, port)
         with suppress(OSError):
             private_file(file)
             file.write_text(str(listener.getsockname()[1]), encoding="ascii")

@@ -6,6 +6,7 @@ import copyreg
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from weakref import WeakKeyDictionary
 
 import pandas as pd
 
@@ -41,6 +42,7 @@ __all__ = [
     "connector_of",
     "database",
     "databases",
+    "expect_group_in_last_list",
     "expression_summary",
     "group_id_of",
     "groups",
@@ -160,6 +162,7 @@ def _newest(species: str) -> Database:
 # Keys of a listed study that we return under our own names.
 _NAMED = frozenset({"study_hash_id", "accession_id", "study_title", "id", "study_id", "uuid"})
 _SHORTEST_UUID = 8
+_last_groups: WeakKeyDictionary[BBrowserXConnector, list[dict[str, str]]] = WeakKeyDictionary()
 PUBLIC_STUDIES = "bioturing_public_studies"
 """Id of a group that BBrowserX servers accept but do not list."""
 
@@ -272,7 +275,8 @@ def studies(
     -------
     pandas.DataFrame
         One row per study: ``study_id``, ``title``, ``created_by``, ``uuid``, and all other fields that the server
-        sends. If ``group`` or ``species`` is None, also ``group`` (its id) and ``species``.
+        sends, ``n_cells``, ``n_genes`` and ``created_at`` first. If ``group`` or ``species`` is None, also ``group``
+        (its id) and ``species``.
 
     Raises
     ------
@@ -311,6 +315,7 @@ def studies(
         msg = f"the list of studies of group {quoted(group)} contains a number that is too large for a float"
         raise InvalidResponse(msg) from error
     first = ["study_id", "title", "created_by", "uuid", *several]
+    first += [name for name in ("n_cells", "n_genes", "created_at") if name in frame.columns]
     return frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
 
 
@@ -559,10 +564,20 @@ def list_groups(connector: BBrowserXConnector) -> list[dict[str, str]]:
     """Groups of the token: ``id`` and ``name``."""
     rows = connector.get_user_groups()
     # The documentation has group_id and group_name, but servers send id and name.
-    return [
+    _last_groups[connector] = [
         {"id": str(_either(row, ("id", "group_id"))), "name": str(_either(row, ("name", "group_name")))}
         for row in _listed(rows)
     ]
+    return _last_groups[connector]
+
+
+def expect_group_in_last_list(source: str, group: str) -> None:
+    """Raise UnknownGroup if the server has listed its groups in this session, without this one; asks no server."""
+    if _last_groups:  # otherwise no connection is needed, and no keyring is read
+        with suppress(ConfigurationError):
+            known = _last_groups.get(connector := connector_of(source))
+            if known is not None:
+                group_id_of(connector, group, known)
 
 
 def list_studies(connector: BBrowserXConnector, group_id: str, species: str) -> list[dict[str, Any]]:

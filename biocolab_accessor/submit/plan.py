@@ -218,16 +218,11 @@ class Plan:
         shown = [f"{batch.file_name} ({counted(batch.n_obs, 'cell')})" for batch in self.batches[:_MOST_SHOWN]]
         more = len(self.batches) - len(shown)
         files = ", ".join(shown) + (f", … and {more} more" if more else "")
-        study = (
-            f"study {quoted(self.study_id)}"
-            if self.study_id is not None
-            else "a new study (id generated on submission)"
-        )
         # A change is shown once, although some changes are warnings too.
         warned = (found for found in self.report.warnings if not found.changed)
         rows = [
             *(("error", f"{found.code} {found.path}: {found.text}") for found in self.report.errors),
-            ("to", f"{self.to}, group {quoted(self.group)}, {study}, species {self.species}"),
+            ("to", _destination(self)),
             ("cells x genes", f"{self.n_obs:,} x {self.n_vars:,}"),
             ("matrix", f"{self.slot} as {self.input_matrix_type}" if self.slot else ""),
             ("because", self.reason),
@@ -323,11 +318,10 @@ class FilesPlan:
                 for name, text in (plan if plan.batch_key else _named(plan, path))._rows()
                 if self.ok or name != _TO_SEND[0]
             ]
-        study = quoted(self.study_id) if self.study_id is not None else "with a generated id"
         found = [each for each in self.report if each.severity != "note"]
         return [
             *((each.severity, f"{each.code} {each.path}: {each.text}") for each in found),
-            ("to", f"{self.to}, group {quoted(self.group)}, study {study}, species {self.species}"),
+            ("to", _destination(self)),
             ("type", f"{self.study_type}, sent as {self.input_matrix_type}"),
             ("files", listing((path.name for path in self.files), limit=_MOST_SHOWN)),
             ("batches", listing(self.batches, limit=_MOST_SHOWN)),
@@ -340,6 +334,11 @@ class FilesPlan:
 
     def _repr_html_(self) -> str:
         return facts_table(self._headline(), self._rows())
+
+
+def _destination(plan: Plan | FilesPlan) -> str:
+    study = "a new study (id generated on submission)" if plan.study_id is None else f"study {quoted(plan.study_id)}"
+    return f"{plan.to}, group {quoted(plan.group)}, {study}, species {plan.species}"
 
 
 def _named(plan: Plan, path: Path) -> Plan:

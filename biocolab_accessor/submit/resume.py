@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from biocolab_accessor.clients.tasks import task_state
 from biocolab_accessor.errors import AmbiguousName, BiocolabError, InvalidArgument, InvalidFile, UnknownName, public
 from biocolab_accessor.messages import counted, did_you_mean, facts_table, listing, quoted, shown
+from biocolab_accessor.security.urls import is_loopback, origin
 from biocolab_accessor.submit import background, journal
 
 if TYPE_CHECKING:
@@ -20,9 +23,11 @@ if TYPE_CHECKING:
     from biocolab_accessor.protocol import Server
     from biocolab_accessor.submit.submission import Submission
 
-__all__ = ["BrokenOff", "find", "not_a_study_yet", "submissions"]
+__all__ = ["NOT_RUNNING", "BrokenOff", "find", "not_a_study_yet", "submissions"]
 
+NOT_RUNNING = "the sandbox at that address is not running"
 _SHORTEST_START = 4
+_SECONDS_TO_ANSWER = 0.5
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))
 
 
@@ -179,7 +184,9 @@ def submissions(*, finished: bool = False) -> Submissions:
     >>> bc.submissions()
     no interrupted submissions
     """
-    found = [_broken_off(path, known) for path, known in journal.every()]
+    every = journal.every()
+    stopped = {server for server in {known.server for _, known in every} if _is_stopped(server)}
+    found = [_broken_off(path, known, stopped) for path, known in every]
     # A finished submission with a generated id is recorded for its task only: the same call is a new submission.
     return Submissions(each for each in found if not each.finished or (finished and not each.known.id_is_made))
 
@@ -254,14 +261,27 @@ def _expect_unchanged_files(call: Mapping[str, Any]) -> None:
             raise InvalidFile(msg)
 
 
-def _broken_off(path: Path, known: journal.Known) -> BrokenOff:
+def _is_stopped(server: str) -> bool:
+    """Whether a server of this machine, such as a sandbox whose process was killed, has ended."""
+    with suppress(BiocolabError, OSError):
+        _, host, port = origin(server)
+        if is_loopback(host):
+            try:
+                socket.create_connection((host, port), _SECONDS_TO_ANSWER).close()
+            except ConnectionRefusedError:
+                return True
+    return False
+
+
+def _broken_off(path: Path, known: journal.Known, stopped: Set[str]) -> BrokenOff:
+    state = _state(known)
     return BrokenOff(
         study_id=known.study_id,
         files=_files_of(known.call or {}),
         group_id=known.group_id,
         host=known.server,
         source=known.source,
-        state=_state(known),
+        state=f"{state} ({NOT_RUNNING})" if known.server in stopped and known.study_info is None else state,
         age=timedelta(seconds=max(0.0, time.time() - path.stat().st_mtime)),
         task_id=known.task_id,
         finished=known.study_info is not None,

@@ -14,7 +14,7 @@ from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.messages import quoted, warn
 from biocolab_accessor.protocol import SERVERS, STUDY_TYPES, Filters, Server
-from biocolab_accessor.studies.catalog import connector_of, group_id_of
+from biocolab_accessor.studies.catalog import connector_of, expect_group_in_last_list, group_id_of
 from biocolab_accessor.studies.provenance import remember_sent
 from biocolab_accessor.submit.delivery import call_of, chunk_bytes, delivery, outgoing
 from biocolab_accessor.submit.files import (
@@ -61,6 +61,8 @@ def submit_anndata(
         msg = f"to is {quoted(to)}: give 'bbrowserx' or 'talk2data'"
         raise InvalidArgument(msg)
     size = chunk_bytes(chunk_size)
+    if dry_run:
+        expect_group_in_last_list(to, request.group)
     plan = plan_submission(
         adata,
         request=request,
@@ -304,6 +306,7 @@ def submit_files(
     }
     as_counts = number in _COUNTS_BY_DEFINITION if matrix_type == "auto" else matrix_type == "raw"
     if dry_run:
+        expect_group_in_last_list(to, group)
         if number == STUDY_TYPES["h5ad"]:
             plans, report = plan_h5ad_files(payload.files, request, matrix_type, to, obs, batch_key, gene_symbols)
         else:

@@ -318,7 +318,7 @@ def study_of_object(adata: AnnData, *, writes: bool = False) -> Study:
                 ". (An object is known by its last submission in this session, until its cells or genes change; "
                 "copies are other objects)"
             )
-        line = "{call}(study={it}.biocolab.study)" if writes and submission_of(adata) is not None else ""
+        line = "{call}({arguments}study={it}.biocolab.study)" if writes and submission_of(adata) is not None else ""
         if not writes and (other := submission_with_cells(adata)) is not None:
             msg += f". The cells of this one were submitted as {quoted(other.study_id)}"
             line = f"{call_of(other.task_id, other.source)}.study()  # give it as study="

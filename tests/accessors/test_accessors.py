@@ -8,6 +8,8 @@ import sys
 import textwrap
 import warnings
 import weakref
+from functools import partial
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -17,7 +19,7 @@ import pytest
 import biocolab_accessor as bc
 from biocolab_accessor.accessors import AnnDataAccessor, DataFrameAccessor
 from biocolab_accessor.connection import default
-from biocolab_accessor.errors import ConfigurationError, MissingCredentials, UnknownStudy
+from biocolab_accessor.errors import ConfigurationError, MissingCredentials, UnknownGroup, UnknownStudy
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.submit.plan import Plan
 from tests.conftest import assert_equal_objects
@@ -138,6 +140,25 @@ class TestSubmit:
         assert isinstance(plan, Plan)
         assert [(batch.name, batch.n_obs) for batch in plan.batches] == [("s0", 20), ("s1", 20), ("s2", 20)]
         assert (plan.input_matrix_type, str(plan.slot)) == ("raw", "X")
+
+    def test_a_dry_run_knows_a_wrong_group_once_the_groups_were_listed(
+        self, counts: ad.AnnData, server: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connection = server.connect()
+        monkeypatch.setattr(default, "_stack", [connection])
+        counts.write_h5ad(tmp_path / "x.h5ad")
+        before = len(server.requests.of("get_user_groups"))
+        for submit in counts.biocolab.submit, partial(bc.submit, tmp_path / "x.h5ad"):
+            assert submit(group="All membrs", dry_run=True).ok
+        assert len(server.requests.of("get_user_groups")) == before
+        bc.groups()
+        for submit in counts.biocolab.submit, partial(bc.submit, tmp_path / "x.h5ad"):
+            with pytest.raises(UnknownGroup, match="did you mean 'All members'") as caught:
+                submit(group="All membrs", dry_run=True)
+            assert caught.value.__notes__ == ["  bc.groups()"]
+            assert submit(group="All members", dry_run=True).ok
+        assert len(server.requests.of("get_user_groups")) == before + 1
+        connection.close()
 
     def test_missing_credentials_list_every_place(self, counts: ad.AnnData, no_connection: None) -> None:
         with pytest.raises(MissingCredentials, match="BIOCOLAB_PRIVATE_HOST"):

@@ -98,7 +98,9 @@ def test_a_dry_run_shows_what_would_be_sent(counts: ad.AnnData, folder: Path, tm
     assert "to send: the same command without --dry-run" in shown
     plan = answer("submit", folder, "--dry-run", "--study-id", "S")
     assert (plan["study_type"], plan["input_matrix_type"], plan["batches"]) == ("mtx_10x", "raw", ["sample_A"])
-    assert "type: mtx_10x, sent as raw" in repr(bc.submit(folder, dry_run=True))
+    shown = repr(bc.submit(folder, dry_run=True))
+    assert "type: mtx_10x, sent as raw" in shown
+    assert "group 'personal', a new study (id generated on submission), species human" in shown
 
 
 def test_a_dry_run_of_files_shows_their_errors(counts: ad.AnnData, folder: Path, tmp_path: Path) -> None:

@@ -62,14 +62,24 @@ class TestLife:
             taken.listen()
             with bc.sandbox(tmp_path, new=True) as server:
                 assert server.url != url
+        with bc.sandbox(tmp_path, new=True, port=int(url.rpartition(":")[2])):
+            pass
+        with bc.sandbox(tmp_path, new=True) as server:
+            assert server.url == url
         for damaged in ("", "-1", "x", "99999"):
             (tmp_path / "port").write_text(damaged)
             with bc.sandbox(tmp_path, new=True) as server:
                 assert server.url == f"http://127.0.0.1:{(tmp_path / 'port').read_text()}"
 
     def test_two_sandboxes_do_not_share_a_folder(self, server: Sandbox) -> None:
-        with pytest.raises(SandboxError, match="another sandbox uses"):
+        with pytest.raises(SandboxError, match="another sandbox uses") as caught:
             bc.sandbox(server.path)
+        assert caught.value.line.startswith(f"bc.connect(private_host='{server.private_host}', private_token=open(")
+        (server.path / "port").rename(server.path / "elsewhere")
+        with pytest.raises(SandboxError) as caught:
+            bc.sandbox(server.path)
+        (server.path / "elsewhere").rename(server.path / "port")
+        assert caught.value.line == "bc.sandbox()"
 
     def test_the_repr_does_not_show_the_token(self, server: Sandbox) -> None:
         assert server.token not in repr(server) + server._repr_html_()

@@ -40,6 +40,20 @@ def test_groups_may_be_called_group_id_and_group_name(scripted: Scripted) -> Non
         default.drop_default(default.current())
 
 
+def test_sizes_and_dates_that_a_server_sends_are_the_first_details_of_a_study(scripted: Scripted) -> None:  # noqa: F811
+    row = {"uuid": "1", "abstract": "", "created_at": "2026-11-30", "n_genes": 40, "study_hash_id": "A", "n_cells": 60}
+    groups = answer(content={"status": 200, "data": [{"id": "personal", "name": "Own"}]})
+    scripted.answers(groups, answer(content={"status": 200, "data": [row]}))
+    bc.connect(private_host=scripted.host, private_token="t")
+    try:
+        table = bc.studies()
+    finally:
+        default.drop_default(default.current())
+    first = ["study_id", "title", "created_by", "uuid", "n_cells", "n_genes", "created_at", "abstract"]
+    assert list(table.columns) == first
+    assert table.loc[0, ["n_cells", "n_genes"]].tolist() == [60, 40]
+
+
 def test_a_group_without_id_is_an_error(scripted: Scripted) -> None:  # noqa: F811
     scripted.answers(answer(content={"status": 200, "data": [{"name": "G"}]}))
     with pytest.raises(InvalidResponse, match="without id or group_id"):

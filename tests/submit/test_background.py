@@ -71,7 +71,10 @@ class TestASubmissionThatNothingWaitsFor:
         submission = begin(counts, "by_itself")
         assert background.followed() == [submission]
         assert repr(submission).endswith("becomes a study by itself)")
-        strict.faults.clear()
+        with background.committing(submission.server, submission.task_id):
+            strict.faults.clear()
+            until(lambda: repr(submission).endswith("status='SUCCESS', processed, becoming a study)"))
+            assert "SUCCESS, processed, becoming a study<" in submission._repr_html_()
         until(lambda: submission.done and ended())
         assert "by_itself" in list(bc.studies()["study_id"])
         assert repr(submission).endswith("status='SUCCESS')")

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import biocolab_accessor as bc
+from biocolab_accessor import diagnostics
 from biocolab_accessor.cli import app
 from biocolab_accessor.connection.default import drop_default
 from biocolab_accessor.diagnostics import examine
@@ -130,6 +131,21 @@ class TestSubmissionsOfObjects:
         assert (found.task_id, found.study_id) == (submission.task_id, submission.study_id)
         assert found.resume().done
         assert len(studies("not waited for")) == 1
+
+
+def test_a_submission_to_a_sandbox_that_is_not_running_says_so_and_goes_on_when_it_runs_again(
+    faulty: Sandbox, file: Path, tmp_path: Path
+) -> None:
+    with bc.sandbox(tmp_path / "kept", new=True) as kept:
+        break_off(kept, "upload_chunk", file, study_id="stopped")
+    [found] = bc.submissions()
+    assert found.state.endswith("sent (the sandbox at that address is not running)")
+    [row] = [each for each in diagnostics._submissions() if each.what == "stopped"]
+    assert "If that sandbox was a temporary one, forget it: biocolab resume stopped --forget" in row.fix
+    with bc.sandbox(tmp_path / "kept", new=True):
+        [found] = bc.submissions()
+        assert found.state.endswith("sent")
+        assert found.resume(wait=False).study_id == "stopped"
 
 
 @pytest.mark.parametrize("source", ["bbrowserx", "bioflex"])

@@ -333,7 +333,15 @@ class TestWhichStudy:
         counts.obs["leiden"] = pd.Categorical(["0", "1"] * 30)
         with pytest.raises(UnknownStudy, match="give study=") as caught:
             counts.biocolab.push_metadata("leiden")
-        assert caught.value.__notes__ == ["  counts.biocolab.push_metadata(study=counts.biocolab.study)"]
+        assert caught.value.__notes__ == [
+            "  counts.biocolab.push_metadata('leiden', study=counts.biocolab.study)"
+        ]
+        wanted = ["leiden", "sample"]
+        with pytest.raises(UnknownStudy) as caught:
+            counts.biocolab.push_metadata(columns=wanted, missing="omit", overwrite=True)
+        arguments = "columns=wanted, missing='omit', overwrite=True, study=counts.biocolab.study"
+        assert caught.value.__notes__ == [f"  counts.biocolab.push_metadata({arguments})"]
+
         counts.biocolab.push_metadata("leiden", study=submission)
         counts.obs["leiden_2"] = counts.obs["leiden"]
         counts.biocolab.push_metadata("leiden_2", study=submission.study_id, group="All members")
