@@ -127,7 +127,9 @@ def shell(server: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     cells = [f"CELL{i}-1" for i in range(20)]
     table = pd.DataFrame(np.random.default_rng(0).poisson(1, (60, 20)), pbmc.features()[:60], cells)
     table.to_csv(folder / "table.h5ad", sep="\t")
-    shell.user_ns.update(bc=bc, np=np, folder=server.path, host=server.private_host, dead="http://127.0.0.1:9/", genes_by_cells=table)
+    shell.user_ns.update(
+        bc=bc, np=np, folder=server.path, host=server.private_host, dead="http://127.0.0.1:9/", genes_by_cells=table
+    )
     shell.user_ns.update(table=str(folder / "table.h5ad"), written=folder / "written.h5ad", pbmc=pbmc)
     shell.user_ns["dated"] = pbmc.to_anndata(genes=["LYZ"], fields=["n_genes"])
     yield shell

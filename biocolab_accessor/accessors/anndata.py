@@ -234,6 +234,7 @@ class AnnDataAccessor:
             fetched again.
         dry_run
             Send nothing and return the plan. If the object has errors, they are in the plan, and nothing is raised.
+            No server is asked; a group is looked for in the last list of :func:`groups` in this session, if any.
 
         Returns
         -------

@@ -63,7 +63,7 @@ def lock_folder(path: Path, *, temporary: bool = False) -> FileLock:
         _make_private_folder(path)
         lock.acquire(timeout=0)
     except Timeout as error:
-        msg = f"another sandbox uses {path}: close it, or shut down its notebook or terminal, or use another path"
+        msg = f"another sandbox uses {path}: connect to it, close it (or its notebook or terminal), or use another path"
         raise SandboxError(msg, line=_line_to(path)) from error
     except (OSError, NotImplementedError) as error:
         if not temporary:  # only this sandbox knows a temporary folder, so it works without a lock too

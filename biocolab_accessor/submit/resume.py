@@ -45,7 +45,7 @@ class BrokenOff:
     group_id, host, source
         The destination: the group, the server, and ``"bbrowserx"`` or ``"talk2data"``.
     state
-        A description of its progress.
+        A description of its progress; for a sandbox, also whether it is not running.
     age
         Time since its last step.
     task_id

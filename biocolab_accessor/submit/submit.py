@@ -224,7 +224,7 @@ def submit_files(
         Wait until the study is ready.
     dry_run
         Check the files and return the plan, with their errors if they have some (``plan.ok``); nothing is sent and the
-        server is not contacted.
+        server is not contacted. A group is looked for in the last list of :func:`groups` in this session, if any.
 
     Returns
     -------

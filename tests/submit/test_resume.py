@@ -140,7 +140,7 @@ def test_a_submission_to_a_sandbox_that_is_not_running_says_so_and_goes_on_when_
         break_off(kept, "upload_chunk", file, study_id="stopped")
     [found] = bc.submissions()
     assert found.state.endswith("sent (the sandbox at that address is not running)")
-    [row] = [each for each in diagnostics._submissions() if each.what == "stopped"]
+    [row] = [each for each in diagnostics._submissions() if each.subject == "stopped"]
     assert "If that sandbox was a temporary one, forget it: biocolab resume stopped --forget" in row.fix
     with bc.sandbox(tmp_path / "kept", new=True):
         [found] = bc.submissions()

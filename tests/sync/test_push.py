@@ -333,9 +333,7 @@ class TestWhichStudy:
         counts.obs["leiden"] = pd.Categorical(["0", "1"] * 30)
         with pytest.raises(UnknownStudy, match="give study=") as caught:
             counts.biocolab.push_metadata("leiden")
-        assert caught.value.__notes__ == [
-            "  counts.biocolab.push_metadata('leiden', study=counts.biocolab.study)"
-        ]
+        assert caught.value.__notes__ == ["  counts.biocolab.push_metadata('leiden', study=counts.biocolab.study)"]
         wanted = ["leiden", "sample"]
         with pytest.raises(UnknownStudy) as caught:
             counts.biocolab.push_metadata(columns=wanted, missing="omit", overwrite=True)
