@@ -119,7 +119,9 @@ def submit(
     author: Annotated[list[str] | None, typer.Option(help="Author. Can be repeated.")] = None,
     abstract: Annotated[str, typer.Option(help="Shown with the study.")] = "",
     species: Species = "human",
-    input_matrix_type: Annotated[MatrixType, typer.Option(help="auto looks for counts.")] = MatrixType.auto,
+    input_matrix_type: Annotated[
+        MatrixType, typer.Option(help="auto looks for counts in h5ad files.")
+    ] = MatrixType.auto,
     batch_key: Annotated[str | None, typer.Option(help="Column of obs that splits an h5ad file into batches.")] = None,
     gene_symbols: Annotated[str | None, typer.Option(help="Column of var with the gene names to send (h5ad).")] = None,
     min_counts: MinCounts = None,
@@ -183,6 +185,7 @@ def submit(
         print_json({"ok": plan.ok, **fields, "findings": plan.report.to_frame().to_dict("records")})
     else:
         text = repr(plan).replace("the same call without dry_run", "the same command without --dry-run")
+        text = text.replace("input_matrix_type='raw'", "--input-matrix-type raw")
         if out.is_terminal:
             text = "\n".join(fill(line, out.width, subsequent_indent="    ") for line in text.splitlines())
         out.print(text, markup=False, soft_wrap=True)
