@@ -187,7 +187,9 @@ def submit(
         text = repr(plan).replace("the same call without dry_run", "the same command without --dry-run")
         text = text.replace("input_matrix_type='raw'", "--input-matrix-type raw")
         if out.is_terminal:
-            text = "\n".join(fill(line, out.width, subsequent_indent="    ") for line in text.splitlines())
+            text = "\n".join(
+                fill(line, out.width, subsequent_indent="    ", break_on_hyphens=False) for line in text.splitlines()
+            )
         out.print(text, markup=False, soft_wrap=True)
     raise typer.Exit(0 if plan.ok else 1)
 

@@ -132,9 +132,10 @@ class TestOutsideATerminal:
 
 
 def test_a_plan_is_wrapped_between_words(server: Sandbox, counts: ad.AnnData, tmp_path: Path) -> None:
-    counts.write_h5ad(tmp_path / "x.h5ad")
-    shown = seen(server, "submit", tmp_path / "x.h5ad", "--dry-run", columns=80)
+    counts.to_df().T.to_csv(tmp_path / "x.csv")
+    shown = seen(server, "submit", tmp_path / "x.csv", "--dry-run", columns=80)
     assert max(map(len, shown.splitlines())) <= 80
+    assert "--input-matrix-type raw" in " ".join(shown.split())
     assert "a new study (id generated on submission), species human" in " ".join(shown.split())
 
 
