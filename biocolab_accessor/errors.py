@@ -461,6 +461,8 @@ def _with_names(
     if "{study}" in line and not study:
         line = "help({call})"
     line = line.replace("{it}", it).replace("{study}", study).replace("{call}", function)
+    if "{arguments}" not in line:  # those of other calls may be tokens, or half made
+        return line
     return line.replace("{arguments}", _arguments_text(args[of_accessor:], kwargs, caller))
 
 

@@ -159,7 +159,7 @@ def test_a_second_sandbox_on_the_same_path_exits_with_an_error(start: Start, tmp
     start("--path", tmp_path)
     second, said = start("--path", tmp_path)
     assert second.wait(PATIENCE) == 1
-    assert f"another sandbox uses {tmp_path}: close it, or shut down its notebook or terminal" in said
+    assert f"another sandbox uses {tmp_path}: connect to it, close it (or its notebook or terminal)" in said
 
 
 @pytest.mark.usefixtures("no_connection")
