@@ -222,8 +222,8 @@ def entry(key: Mapping[str, Any], *, wait: bool) -> Iterator[Entry]:
         raise
     except (OSError, NotImplementedError) as error:
         logger.warning(
-            "%s cannot be used: %s. This submission cannot be resumed, and the same call again may make a second study: "
-            "look at bc.studies() before you repeat it, or set bc.settings.cache_dir to a folder of your own",
+            "%s cannot be used: %s. This submission cannot be resumed, and the same call again may make a second "
+            "study: look at bc.studies() before you repeat it, or set bc.settings.cache_dir to a folder of your own",
             _folder(),
             error,
         )

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from biocolab_accessor.connection.connector import EConnector
-from biocolab_accessor.errors import InvalidHost, InvalidResponse, InvalidSettingsFile, MissingCredentials, RedirectRefused
+from biocolab_accessor.errors import (
+    InvalidHost,
+    InvalidResponse,
+    InvalidSettingsFile,
+    MissingCredentials,
+    RedirectRefused,
+)
 from tests.clients.conftest import Scripted, a_scripted_server, answer, scripted  # noqa: F401
 
 SETTINGS = {"bio_bbx_private_domain": "https://h.example/t2d/", "bio_bbx_private_key": "from-studio"}
