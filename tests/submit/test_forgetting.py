@@ -142,7 +142,7 @@ def test_a_submission_that_is_rejected_at_once_is_not_sent_again(
     assert len(faulty.requests.of("upload_chunk")) == 2 * sent
 
 
-@pytest.mark.parametrize("status", [400, 403, 410, 422])
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 410, 422])
 def test_every_rejection_of_a_resumed_step_starts_again(faulty: Sandbox, wide: ad.AnnData, status: int) -> None:
     def submit(title: str) -> Any:
         return wide.biocolab.submit(name=title, skip_dimred=True, chunk_size=CHUNK)
