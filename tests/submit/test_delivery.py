@@ -268,9 +268,10 @@ def test_a_submission_without_a_journal_folder_is_still_sent(
         assert studies("no journal") == [done.study_info["uuid"]]
         faulty.requests.clear()
         # The same call would make a second study; it warns of that before it sends anything.
-        with warnings.catch_warnings(), pytest.raises(UserWarning, match="has a study 'no journal' already"):
+        with warnings.catch_warnings():
             warnings.filterwarnings("error", "group .* already", UserWarning)
-            submit(wide, "no journal", study_id="no journal")
+            with pytest.raises(UserWarning, match="has a study 'no journal' already"):
+                submit(wide, "no journal", study_id="no journal")
     assert faulty.requests.of("add_file_upload") == []
 
 
