@@ -78,19 +78,25 @@ _ANNOTATION = frozenset(
     atacbarcode celltypeexperimental sampletag samplename iscell
     genomiccontrolcounts sizefactor sizefactors arrayrow arraycol intissue pxlrowinfullres pxlcolinfullres
     mtfrac mitofrac mtfraction mitofraction fracmt fracmito fractionmt fractionmito bulklabels
+    mitoratio log10genesperumi majorityvoting predictedlabels overclustering confscore dptpseudotime latenttime
+    velocitypseudotime velocityconfidence isdoublet doubletclass dropkickscore aspectratio celltypeontologytermid
+    diseaseontologytermid assayontologytermid tissueontologytermid suspensiontype selfreportedethnicity
+    developmentstage totalreads pcthb pctribosomal pctreadsmito
     """.split()  # noqa: SIM905
 )
 
 _STARTS = (
     "kmeans", "scdblfinder", "pctcounts", "totalcounts", "log1ptotalcounts", "leiden", "louvain",
-    "rnasnnres", "sctsnnres",
+    "rnasnnres", "sctsnnres", "integratedsnnres", "wsnnres", "dfclassifications", "predictedcelltype",
+    "celltypel1", "celltypel2", "celltypel3", "pann0", "xumap", "xtsne", "xpca",
 )  # fmt: skip
 
 _MAYBE_ANNOTATION = frozenset(
     """
     cluster clusters clusterid batch batches sample samples sampleid donor donorid patient patientid condition
     treatment group groups phase area volume sex gender age tissue stage plate well library timepoint time day
-    doublet eccentricity solidity total dose annotation subject individual lane replicate
+    doublet eccentricity solidity total dose annotation subject individual lane replicate disease organism assay
+    stim width height meandapi maxdapi
     """.split()  # noqa: SIM905
 )
 
@@ -208,7 +214,7 @@ def _ids(table: pd.DataFrame) -> Iterator[tuple[Any, str, str, str]]:
     """Severity, path, message and fix for every column of ids."""
     for position, name in enumerate(table.columns):
         plain = _plain_name(name)
-        if not _is_id(plain) and position:
+        if not _is_id(plain) and position and not _NAMED_ID.search(str(name)):
             continue
         values = _whole(table.iloc[:, position])
         if _is_id(plain):
@@ -221,9 +227,9 @@ def _ids(table: pd.DataFrame) -> Iterator[tuple[Any, str, str, str]]:
                 _remedy(name, position),
             )
         elif values is not None and (severity := _as_ids(table, plain, str(name), values)):
-            message = "the first column numbers the rows: not a gene" if severity == "error" else (
-                "the first column has a different whole number in every row, like ids")  # fmt: skip
-            yield severity, _place(name), message, _remedy(name, position)
+            numbers = "numbers the rows" if (np.diff(values) == 1).all() else "has a different whole number in every row, like ids"
+            what = "is named like ids and" if position else "the first column"
+            yield severity, _place(name), f"{what} {numbers}: not a gene", _remedy(name, position)
 
 
 def _remedy(name: Any, position: int) -> str:
@@ -232,7 +238,7 @@ def _remedy(name: Any, position: int) -> str:
 
 
 def _as_ids(table: pd.DataFrame, plain: str, name: str, values: NDArray[Any]) -> str:
-    """Whether the first column certainly (``"error"``) or probably (``"warning"``) holds ids; empty if not."""
+    """Whether a column certainly (``"error"``) or probably (``"warning"``) holds ids; empty if not."""
     if len(values) < 2 or len(np.unique(values)) < len(values):
         return ""
     may_be_id = plain in _MAYBE_ID or _NAMED_ID.search(name) is not None
