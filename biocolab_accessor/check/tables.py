@@ -226,7 +226,7 @@ def _ids(table: pd.DataFrame) -> Iterator[tuple[Any, str, str, str]]:
                 f"is named like a barcode or index column and {what}: not a gene",
                 _remedy(name, position),
             )
-        elif values is not None and (severity := _as_ids(table, plain, str(name), values)):
+        elif values is not None and (severity := _as_ids(table, position, plain, values)):
             numbers = "numbers the rows" if (np.diff(values) == 1).all() else "has a different whole number in every row, like ids"
             what = "is named like ids and" if position else "the first column"
             yield severity, _place(name), f"{what} {numbers}: not a gene", _remedy(name, position)
@@ -237,10 +237,11 @@ def _remedy(name: Any, position: int) -> str:
     return f"Make it the index, or drop it: {way}df.set_index({quoted(name)}) or df.drop(columns=[{quoted(name)}])"
 
 
-def _as_ids(table: pd.DataFrame, plain: str, name: str, values: NDArray[Any]) -> str:
+def _as_ids(table: pd.DataFrame, position: int, plain: str, values: NDArray[Any]) -> str:
     """Whether a column certainly (``"error"``) or probably (``"warning"``) holds ids; empty if not."""
     if len(values) < 2 or len(np.unique(values)) < len(values):
         return ""
+    name = str(table.columns[position])
     may_be_id = plain in _MAYBE_ID or _NAMED_ID.search(name) is not None
     steps = np.diff(values)
     if bool((steps == 1).all()) and values[0] in (0, 1):
@@ -248,14 +249,14 @@ def _as_ids(table: pd.DataFrame, plain: str, name: str, values: NDArray[Any]) ->
             return "error"
         if len(values) >= _FEW:
             return "warning" if is_gene(name) else "error"
-    if len(values) < (_FEW if may_be_id else _ENOUGH) or is_gene(name) or _often_distinct(table):
+    if len(values) < (_FEW if may_be_id else _ENOUGH) or is_gene(name) or _often_distinct(table, position):
         return ""
     return "error" if may_be_id or bool((steps > 0).all()) else "warning"
 
 
-def _often_distinct(table: pd.DataFrame) -> bool:
+def _often_distinct(table: pd.DataFrame, position: int) -> bool:
     """Whether other columns have a different number in every row too, like those of bulk samples."""
-    others = table.iloc[:, 1 : 1 + _OTHERS]
+    others = table.iloc[:, [place for place in range(min(1 + _OTHERS, table.shape[1])) if place != position]]
     distinct = sum(others.iloc[:, i].is_unique for i in range(others.shape[1]))
     return distinct > _SELDOM * max(1, others.shape[1])
 
