@@ -105,9 +105,11 @@ class MuDataAccessor:
             if name != modality
         ]
         own = [name for name in self._mdata.obs.columns if f"{name}".partition(":")[0] not in self._mdata.mod]
-        left += [f"columns {listing(missing)} of the MuData's obs"] if (
-            missing := [name for name in own if name not in sent.obs.columns]
-        ) else []
+        left += (
+            [f"columns {listing(missing)} of the MuData's obs"]
+            if (missing := [name for name in own if name not in sent.obs.columns])
+            else []
+        )
         submitted: Submission | Plan = AnnDataAccessor(sent).submit(group, **arguments)
         if isinstance(submitted, Plan):
             return replace(submitted, left_out=(*submitted.left_out, *left))

@@ -227,7 +227,11 @@ def _ids(table: pd.DataFrame) -> Iterator[tuple[Any, str, str, str]]:
                 _remedy(name, position),
             )
         elif values is not None and (severity := _as_ids(table, position, plain, values)):
-            numbers = "numbers the rows" if (np.diff(values) == 1).all() else "has a different whole number in every row, like ids"
+            numbers = (
+                "numbers the rows"
+                if (np.diff(values) == 1).all()
+                else "has a different whole number in every row, like ids"
+            )
             what = "is named like ids and" if position else "the first column"
             yield severity, _place(name), f"{what} {numbers}: not a gene", _remedy(name, position)
 

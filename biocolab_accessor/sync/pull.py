@@ -243,7 +243,9 @@ def _column(
             why, line = f"{error}", f"{{it}}.biocolab.pull_metadata([{name!r}])"
             if study.source == "bioflex" and _UNASSIGNED in getattr(getattr(column, "cat", None), "categories", ()):
                 elsewhere = f"bc.study({study.id!r}, source='bbrowserx')"
-                why += f". BioFlex returns {quoted(_UNASSIGNED)} for cells without a label. BBrowserX keeps them missing: "
+                why += (
+                    f". BioFlex returns {quoted(_UNASSIGNED)} for cells without a label. BBrowserX keeps them missing: "
+                )
                 why += f"give study={elsewhere}"
                 shown = f"{{{name!r}: {str(dtype)!r}}}" if str(dtype) != "category" else "dtypes"
                 line = f"{{it}}.biocolab.pull_metadata([{name!r}], study={elsewhere}, dtypes={shown})"

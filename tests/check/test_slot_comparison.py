@@ -370,7 +370,9 @@ def test_negative_counts_are_counted_in_every_slot_and_form(place, form):
     stored = FORMS[form](bad) if form in FORMS else bad.astype(form)
     if place == "X":
         found = only(make(stored), "BC305")
-        assert found.message.startswith(f"{number} negative values (min -2) among counts (whole numbers, max {most:.0f})")
+        assert found.message.startswith(
+            f"{number} negative values (min -2) among counts (whole numbers, max {most:.0f})"
+        )
         return
     adata = make(np.log1p(full), raw=make(stored)) if place == "raw.X" else make(np.log1p(full), **{place: stored})
     found = only(adata, "BC308")
