@@ -12,12 +12,12 @@ from mudata import MuData
 from biocolab_accessor.accessors.anndata import AnnDataAccessor
 from biocolab_accessor.errors import InvalidArgument, public
 from biocolab_accessor.messages import counted, did_you_mean, listing, quoted, warn
-from biocolab_accessor.submit.plan import Plan
 
 if TYPE_CHECKING:
     from biocolab_accessor.check.report import Report
     from biocolab_accessor.protocol import Server
     from biocolab_accessor.studies.study import Study
+    from biocolab_accessor.submit.plan import Plan
     from biocolab_accessor.submit.submission import Submission
     from biocolab_accessor.sync.match import MatchReport
 
@@ -98,6 +98,8 @@ class MuDataAccessor:
         ...     bc.accessor(mdata).submit(modality="rna", skip_dimred=True).study().n_obs
         700
         """
+        from biocolab_accessor.submit.plan import Plan
+
         sent = self._modality(modality)
         left = [
             f"mod[{quoted(name)}] ({counted(other.n_obs, 'cell')} x {counted(other.n_vars, 'feature')})"

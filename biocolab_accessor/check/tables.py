@@ -79,9 +79,7 @@ _ANNOTATION = frozenset(
     genomiccontrolcounts sizefactor sizefactors arrayrow arraycol intissue pxlrowinfullres pxlcolinfullres
     mtfrac mitofrac mtfraction mitofraction fracmt fracmito fractionmt fractionmito bulklabels
     mitoratio log10genesperumi majorityvoting predictedlabels overclustering confscore dptpseudotime latenttime
-    velocitypseudotime velocityconfidence isdoublet doubletclass dropkickscore aspectratio celltypeontologytermid
-    diseaseontologytermid assayontologytermid tissueontologytermid suspensiontype selfreportedethnicity
-    developmentstage totalreads pcthb pctribosomal pctreadsmito
+    isdoublet doubletclass aspectratio celltypeontologytermid diseaseontologytermid selfreportedethnicity
     """.split()  # noqa: SIM905
 )
 
@@ -218,20 +216,12 @@ def _ids(table: pd.DataFrame) -> Iterator[tuple[Any, str, str, str]]:
             continue
         values = _whole(table.iloc[:, position])
         if _is_id(plain):
-            severity = "error" if values is not None else "warning"
-            what = "holds whole numbers" if values is not None else "holds fractions"
-            yield (
-                severity,
-                _place(name),
-                f"is named like a barcode or index column and {what}: not a gene",
-                _remedy(name, position),
-            )
+            severity, what = ("error", "whole numbers") if values is not None else ("warning", "fractions")
+            message = f"is named like a barcode or index column and holds {what}: not a gene"
+            yield severity, _place(name), message, _remedy(name, position)
         elif values is not None and (severity := _as_ids(table, position, plain, values)):
-            numbers = (
-                "numbers the rows"
-                if (np.diff(values) == 1).all()
-                else "has a different whole number in every row, like ids"
-            )
+            in_order = bool((np.diff(values) == 1).all())
+            numbers = "numbers the rows" if in_order else "has a different whole number in every row, like ids"
             what = "is named like ids and" if position else "the first column"
             yield severity, _place(name), f"{what} {numbers}: not a gene", _remedy(name, position)
 
