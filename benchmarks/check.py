@@ -73,6 +73,7 @@ def file(times: int = 1) -> None:
     import biocolab_accessor as bc
 
     path = data.study(times)
+    data.tiny().biocolab.check()  # loads the rules
     timed(lambda: bc.check(path))
 
 

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError, public
 from biocolab_accessor.messages import warn
-from biocolab_accessor.platforms import is_open_elsewhere, open_to_others, private_folder, replace, sync
+from biocolab_accessor.platforms import expect_regular, is_open_elsewhere, open_to_others, private_folder, replace, sync
 
 __all__ = [
     "ENTRY",
@@ -169,6 +169,7 @@ def file_sum(path: Path) -> int:
 
 def _description(folder: Path) -> dict[str, Any]:
     """The description of an entry; ValueError if it was modified. Older versions have no checksum."""
+    expect_regular((folder / ENTRY).stat())
     description: dict[str, Any] = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
     if "sum" in description and description.pop("sum") != _sum(description):
         msg = "changed"
@@ -183,6 +184,7 @@ def _sum(description: Mapping[str, Any]) -> int:
 def _file_state(path: Path) -> list[int]:
     """Properties that change with a file; the last one, ctime, cannot be set back."""
     info = path.stat()
+    expect_regular(info)  # reading a FIFO may never end
     return [info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns]
 
 

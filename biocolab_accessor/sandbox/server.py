@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import hmac
 import logging
 import os
 import shutil
@@ -268,7 +269,7 @@ class Sandbox(Hosts):
         self.faults = Faults(lambda: route_names(app))
         if control:
             app.router.routes += control_routes(
-                self.faults, self.requests, self.reset, self.cancel_task, self.token.__eq__
+                self.faults, self.requests, self.reset, self.cancel_task, self._is_owner
             )
         traffic = FaultMiddleware(app, self.requests, self.faults, self._state.forget)
         self._serving = ServerThread(OriginMiddleware(traffic, host), Protocol, listener)
@@ -289,6 +290,9 @@ class Sandbox(Hosts):
             private_file(file)
             file.write_text(str(listener.getsockname()[1]), encoding="ascii")
         return listener
+
+    def _is_owner(self, token: str) -> bool:
+        return hmac.compare_digest(token.encode(), self.token.encode())
 
     def _running(self) -> str:
         return "closed" if self._closed else f"running{f' already, since {self._since}' if self._lent else ''}"

@@ -28,7 +28,7 @@ from filelock import FileLock
 from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidFile
-from biocolab_accessor.platforms import open_to_others, private_folder, remove_file, try_lock
+from biocolab_accessor.platforms import expect_regular, open_to_others, private_folder, remove_file, try_lock
 
 __all__ = [
     "Entry",
@@ -221,7 +221,12 @@ def entry(key: Mapping[str, Any], *, wait: bool) -> Iterator[Entry]:
     except BiocolabError:  # some of them are OSError: another call held it until the deadline
         raise
     except (OSError, NotImplementedError) as error:
-        logger.warning("%s cannot be used, so this submission cannot be resumed: %s", _folder(), error)
+        logger.warning(
+            "%s cannot be used: %s. This submission cannot be resumed, and the same call again may make a second "
+            "study: look at bc.studies() before you repeat it, or set bc.settings.cache_dir to a folder of your own",
+            _folder(),
+            error,
+        )
         found = Entry(None, doubtful=_is_there(digest))
     try:
         yield found
@@ -399,9 +404,9 @@ def _tidy(folder: Path) -> None:
             old.add(journal.name)
             continue
         if stale and (lock := try_lock(journal)) is not None:
-            if journal.exists() and _read(journal)[0].study_info is None:
-                logger.warning("%s is removed: its submission was interrupted more than 30 days ago", journal)
             with suppress(OSError):
+                if journal.exists() and _read(journal)[0].study_info is None:
+                    logger.warning("%s is removed: its submission was interrupted more than 30 days ago", journal)
                 journal.unlink(missing_ok=True)
                 journal.with_suffix(".lock").unlink(missing_ok=True)
             lock.release()
@@ -413,6 +418,7 @@ def _read(path: Path) -> tuple[Known, int]:
     """The recorded state in a file, and the file's length without a cut last line."""
     known, length = Known(), 0
     try:
+        expect_regular(path.stat())  # reading a FIFO may never end
         file = path.open("rb")
     except FileNotFoundError:
         return known, 0

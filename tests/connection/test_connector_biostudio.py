@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 from biocolab_accessor.connection.connector import EConnector
-from biocolab_accessor.errors import InvalidHost, InvalidResponse, InvalidSettingsFile, MissingCredentials
-from tests.clients.conftest import Scripted, answer, scripted  # noqa: F401
+from biocolab_accessor.errors import (
+    InvalidHost,
+    InvalidResponse,
+    InvalidSettingsFile,
+    MissingCredentials,
+    RedirectRefused,
+)
+from tests.clients.conftest import Scripted, a_scripted_server, answer, scripted  # noqa: F401
 
 SETTINGS = {"bio_bbx_private_domain": "https://h.example/t2d/", "bio_bbx_private_key": "from-studio"}
 GOOD = answer(content={"status": 0, "message": SETTINGS})
@@ -39,6 +45,16 @@ def test_a_host_from_the_settings_is_checked_as_strictly_as_an_argument(scripted
     scripted.answers(answer(content={"status": 0, "message": settings}))
     with pytest.raises(InvalidHost, match="user name or password"):
         connector(scripted, studio_token="t", studio_email="me@x").get_bbrowserx()
+
+
+def test_settings_are_never_taken_from_the_server_that_a_redirect_disguises(scripted: Scripted) -> None:  # noqa: F811
+    with a_scripted_server() as evil:
+        evil.answers(GOOD)
+        location = f"http://127.0.0.1:{evil.server_port}\\@127.0.0.1:{scripted.server_port}/"
+        scripted.answers(answer(307, {}, headers={"Location": location}))
+        with pytest.raises(RedirectRefused):
+            connector(scripted, studio_token="t", studio_email="me@x").get_bbrowserx()
+        assert evil.requests == []
 
 
 @pytest.mark.parametrize(

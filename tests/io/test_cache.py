@@ -200,6 +200,25 @@ class TestFiles:
         with pytest.raises(ConnectionResetError):
             cache.file({"x": 1}, fail)
 
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no FIFOs")
+    @pytest.mark.parametrize("name", ["entry.json", "arrays.bin", "content"])
+    def test_a_fifo_in_an_entry_is_not_read_and_the_entry_is_written_again(
+        self, folder: Path, name: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        key = {"x": 1}
+        ask = (
+            (lambda: cache.file(key, lambda path: path.write_text("kept")).read_text())
+            if name == "content"
+            else lambda: cache.arrays(key, numbers)["a"].tolist()
+        )
+        right = ask()
+        path = next(folder.glob("1/*/entry.json")).with_name(name)
+        path.unlink()
+        os.mkfifo(path)
+        assert ask() == right
+        assert "a cache entry cannot be read: [Errno 22] it is a FIFO, not a file" in caplog.text
+        assert path.is_file()
+
 
 def _killed(folder: Path) -> None:
     """Write a file of the cache, and be killed before it is complete."""

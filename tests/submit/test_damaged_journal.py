@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,11 @@ def a_folder_in_its_place(path: Path) -> None:
     path.mkdir()
 
 
+def a_fifo_in_its_place(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 DAMAGES: dict[str, Damage] = {
     "empty": changed(lambda lines: []),
     "its first line only": changed(lambda lines: lines[:1]),
@@ -58,6 +64,8 @@ DAMAGES: dict[str, Damage] = {
     "another server": changed(lambda lines: [line.replace(b"http://127", b"http://10") for line in lines]),
     "not to be read": a_folder_in_its_place,
 }
+if hasattr(os, "mkfifo"):
+    DAMAGES["a FIFO"] = a_fifo_in_its_place
 
 
 def studies(title: str) -> list[str]:

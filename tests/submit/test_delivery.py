@@ -263,9 +263,16 @@ def test_a_submission_without_a_journal_folder_is_still_sent(
     place = tmp_path / "no folder"
     place.write_text("")
     with bc.settings.override(cache_dir=place), caplog.at_level(logging.WARNING, "biocolab_accessor"):
-        done = submit(wide, "no journal")
-    assert "cannot be used, so this submission cannot be resumed" in caplog.text
-    assert studies("no journal") == [done.study_info["uuid"]]
+        done = submit(wide, "no journal", study_id="no journal")
+        assert "cannot be resumed, and the same call again may make a second study: look at bc.studies()" in caplog.text
+        assert studies("no journal") == [done.study_info["uuid"]]
+        faulty.requests.clear()
+        # The same call would make a second study; it warns of that before it sends anything.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "group .* already", UserWarning)
+            with pytest.raises(UserWarning, match="has a study 'no journal' already"):
+                submit(wide, "no journal", study_id="no journal")
+    assert faulty.requests.of("add_file_upload") == []
 
 
 @pytest.mark.parametrize("step", ["upload", "task"])

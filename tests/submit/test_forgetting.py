@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -96,7 +97,7 @@ def lose(server: Sandbox, title: str) -> None:
     server.faults.add("*", nth=1, kind="forget_tasks", title=title)
 
 
-# The sweep tests/stress/forgetting.py has every wording at every step.
+# The sweeps tests/stress/client_kill.py and faults.py have every wording at every step.
 @pytest.mark.parametrize(
     ("route", "wording", "study_id"),
     [
@@ -141,7 +142,7 @@ def test_a_submission_that_is_rejected_at_once_is_not_sent_again(
     assert len(faulty.requests.of("upload_chunk")) == 2 * sent
 
 
-@pytest.mark.parametrize("status", [400, 403, 410])
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 410, 422])
 def test_every_rejection_of_a_resumed_step_starts_again(faulty: Sandbox, wide: ad.AnnData, status: int) -> None:
     def submit(title: str) -> Any:
         return wide.biocolab.submit(name=title, skip_dimred=True, chunk_size=CHUNK)
@@ -246,6 +247,19 @@ def test_a_study_that_the_server_lost_is_sent_again(faulty: Sandbox, submit: Cal
     speaks(faulty, wording)
     done = submit(title, study_id=title)
     assert studies(title) == [done.study_info["uuid"]]
+
+
+def test_a_server_that_restarts_without_its_uploads_gets_them_again(wide: ad.AnnData, tmp_path: Path) -> None:
+    options = {"study_id": "restarted", "skip_dimred": True, "chunk_size": CHUNK}
+    with bc.sandbox(tmp_path) as server, bc.settings.override(max_retries=0):
+        server.faults.add("submit_study_from_local", status=503)
+        with pytest.raises(ServerError):
+            wide.biocolab.submit(**options)
+    shutil.rmtree(tmp_path / "uploads")
+    with bc.sandbox(tmp_path), warned():
+        done = wide.biocolab.submit(**options)
+        assert studies("restarted") == [done.study_info["uuid"]]
+        assert done.study().n_obs == 300
 
 
 class TestAStepThatIsRepeatedWithinACall:

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 import biocolab_accessor as bc
-from biocolab_accessor.errors import InvalidArgument, InvalidFile, ServerError, TooLarge
+from biocolab_accessor.errors import InvalidArgument, InvalidFile, RedirectRefused, ServerError, TooLarge
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.studies.study import Study
+from tests.clients.conftest import a_scripted_server, answer
 
 
 def table(study: Study, field: str) -> pd.DataFrame:
@@ -94,3 +95,19 @@ def test_a_file_in_a_bucket_is_sent_only_if_it_may_replace_fields(small: Study, 
     with pytest.raises(InvalidArgument, match="on BioFlex, which accepts no metadata"):
         bc.submit_metadata("x.csv", bc.study("PBMC68k_reduced"), s3_id="b", overwrite=True)
     assert not [request for request in server.requests if "submit_metadata" in request.path]
+
+
+def test_labels_that_a_redirect_would_carry_to_another_server_are_not_reported_as_written(
+    small: Study, server: Sandbox
+) -> None:
+    with a_scripted_server() as evil:
+        evil.answers(answer(content={"status": 200}))
+        location = f"http://127.0.0.1:{evil.server_port}\\@{server.url.removeprefix('http://')}/"
+        fault = server.faults.add("submit_metadata_dataframe", kind="redirect", location=location)
+        try:
+            with pytest.raises(RedirectRefused):
+                table(small, "patients").biocolab.submit_metadata(small)
+        finally:
+            server.faults.remove(fault)
+        assert evil.requests == []
+    assert "patients" not in small.metadata().columns

@@ -340,8 +340,9 @@ class TestControl:
             assert requests.post(base + "faults", data=b"{", headers=headers, timeout=10).status_code == 422
             assert requests.post(base + "reset", headers=headers, timeout=10).status_code == 200
             assert requests.get(base + "faults", headers=headers, timeout=10).json() == []
-            other = {"bioturing-api-token": server.add_user("ann@lab.org")}
-            assert requests.get(base + "requests", headers=other, timeout=10).status_code == 401
+            for other in (server.add_user("ann@lab.org"), server.token[:-1], f"{server.token}0", "", b"\xe9"):
+                refused = requests.get(base + "requests", headers={"bioturing-api-token": other}, timeout=10)
+                assert refused.status_code == 401
 
 
 class TestForgetting:

@@ -176,6 +176,19 @@ def test_a_canceled_task_ends_and_the_next_one_starts(hanging: Sandbox) -> None:
         hanging.cancel_task("none")
 
 
+def test_a_thousand_tasks_that_wait_hold_up_neither_a_cancellation_nor_reset(hanging: Sandbox) -> None:
+    finished: list[str] = []
+    stuck, *waiting = (queue_up(hanging, name, finished) for name in ["hang", *["waits"] * 1000])
+    until(lambda: running(hanging, stuck))
+    last = waiting[-1]
+    assert hanging.cancel_task(last.id) is True
+    assert "ERROR: the task was cancelled" in ended(hanging, last).log
+    hanging.reset()
+    after = ended(hanging, queue_up(hanging, "after", finished))
+    assert "ERROR: not done here" in after.log
+    assert "waits" not in finished
+
+
 def test_a_task_is_cancelled_over_http_by_the_owner_only(monkeypatch: pytest.MonkeyPatch) -> None:
     with bc.sandbox(control=True) as sandbox:
         task, _ = sandbox._state.catalog.add_task(sandbox.email, "export", {}, "")
