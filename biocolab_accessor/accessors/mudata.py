@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from anndata import AnnData
@@ -10,7 +11,7 @@ from mudata import MuData
 
 from biocolab_accessor.accessors.anndata import AnnDataAccessor
 from biocolab_accessor.errors import InvalidArgument, public
-from biocolab_accessor.messages import did_you_mean, listing, quoted
+from biocolab_accessor.messages import counted, did_you_mean, listing, quoted, warn
 
 if TYPE_CHECKING:
     from biocolab_accessor.check.report import Report
@@ -72,7 +73,8 @@ class MuDataAccessor:
     def submit(self, group: str = "personal", *, modality: str = "rna", **arguments: Any) -> Submission | Plan:
         """Submit one modality; see ``adata.biocolab.submit`` for the arguments, the result and the errors.
 
-        The columns of ``mdata.obs`` are not sent: ``mdata.push_obs()`` copies them to the modalities.
+        A warning, or the plan of a dry run, names the modalities and columns of ``mdata.obs`` that are not sent.
+        ``mdata.push_obs()`` copies the columns to the modalities.
 
         Parameters
         ----------
@@ -96,7 +98,25 @@ class MuDataAccessor:
         ...     bc.accessor(mdata).submit(modality="rna", skip_dimred=True).study().n_obs
         700
         """
-        submitted: Submission | Plan = AnnDataAccessor(self._modality(modality)).submit(group, **arguments)
+        from biocolab_accessor.submit.plan import Plan
+
+        sent = self._modality(modality)
+        left = [
+            f"mod[{quoted(name)}] ({counted(other.n_obs, 'cell')} x {counted(other.n_vars, 'feature')})"
+            for name, other in self._mdata.mod.items()
+            if name != modality
+        ]
+        own = [name for name in self._mdata.obs.columns if f"{name}".partition(":")[0] not in self._mdata.mod]
+        left += (
+            [f"columns {listing(missing)} of the MuData's obs"]
+            if (missing := [name for name in own if name not in sent.obs.columns])
+            else []
+        )
+        submitted: Submission | Plan = AnnDataAccessor(sent).submit(group, **arguments)
+        if isinstance(submitted, Plan):
+            return replace(submitted, left_out=(*submitted.left_out, *left))
+        if left:
+            warn(f"only modality {quoted(modality)} was sent, without {', '.join(left)}")
         return submitted
 
     def pull_metadata(

@@ -139,6 +139,7 @@ _ID = re.compile(
     r"|[A-Z0-9]\d{6}[A-Z]\d{2}Rik\w*|C[GR]\d{4,5}|(?:lncRNA|asRNA|tRNA|snoRNA|snRNA|mt):[\w:.-]+"
     r"|A[CLPFDJ]\d{6}\.\d{1,2}|RP\d{1,2}-\d+[A-Z]\d+\.\d+|[A-Z]{1,2}\d{1,3}[A-Z]{1,2}\d{1,2}[A-Z]?\.\d{1,2}[a-z]?"
     r"|(?:GRCh3[78]|GRCm3[89]|hg19|hg38|mm9|mm10|mm39)_+\w.*|(?:si:(?:ch|dkey)|zgc:)[\w-]+"
+    r"|chr(?:\d{1,2}|[XYM])[:_-]\d+[-_]\d+"  # a peak
 )
 
 # Families of symbols, written CD3D for human, Cd3d for mouse and rat, cd3d for fish.
@@ -208,13 +209,17 @@ def is_gene(name: str) -> bool:
     return bool(_ID.fullmatch(name)) or _is_symbol(name)
 
 
+# What exports add to a name: quotes, the prefix of NCBI's annotations, the chromosome of CEL-Seq pipelines.
+_ADDED = re.compile(r"[\"'\s]*(?:gene[-:])?(.*?)(?:__chr\w+)?[\"'\s]*", re.DOTALL)
+
+
 def _is_symbol(name: str) -> bool:
     return name.upper() in _KNOWN or (name[:1].isalpha() and _FAMILY.fullmatch(name) is not None)
 
 
 def gene_share(names: Iterable[Any]) -> float:
     """Share of the names that are known gene names: about a third for the symbols of a whole transcriptome."""
-    some = looked_at(names)
+    some = [_ADDED.fullmatch(name)[1] for name in looked_at(names)]  # type: ignore[index]  # it matches every text
     if not some:
         return 0.0
     others = [name for name in some if not _ID.fullmatch(name)]

@@ -27,6 +27,7 @@ from biocolab_accessor.check.slot_comparison import (
     amount,
     covers,
     equal_arrays,
+    is_likely,
     is_plausible,
     kept_share,
     lacking,
@@ -232,22 +233,23 @@ def _compared(adata: AnnData, first: Slot, looks: _Looks) -> MatrixChoice:
     for slot in sorted((slot for slot in whole if looks.at(slot).kind == "counts"), key=lambda s: looks.at(s).nnz):
         if _has_more(looks.at(slot), looks.at(taken)) and covers(adata, slot, taken):
             lacks = lacking(adata, (taken, looks.margins(taken)), (slot, looks.margins(slot)))
-            if (share := scattered(adata, (taken, looks.margins(taken)), slot)) is not None:
-                values = f"has values in {_percent(share)} of the places where {slot} has values"
-                corrected.append(_corrected(taken, slot, lacks, values))
+            if (kept := scattered(adata, (taken, looks.margins(taken)), slot)) is not None:
+                values = f"has values in {_percent(kept.share)} of the places where {slot} has values"
+                (corrected if kept.likely else apart).append(_corrected(taken, slot, lacks, values, kept.likely))
                 continue
             left[taken] = lacks
             taken = slot
-    known = {*left, *(conflict.slot for conflict in corrected)}
+    known = {*left, *(conflict.slot for conflict in (*corrected, *apart))}
     for slot in [slot for slot in (first, *whole) if slot != taken and slot not in known]:
         lacks = lacking(adata, (taken, looks.margins(taken)), (slot, looks.margins(slot)))
         if any(lacks):
             pair = (taken, looks.margins(taken)), (slot, looks.margins(slot))
-            share = kept_share(adata, *pair) if looks.at(slot).kind == "counts" else None
-            if share is None:
+            kept = kept_share(adata, *pair) if looks.at(slot).kind == "counts" else None
+            if kept is None:
                 conflicts.append(_conflict(adata, taken, slot, lacks, looks))
             else:
-                corrected.append(_corrected(taken, slot, lacks, f"has {_percent(share)} of the counts of {slot}"))
+                has = f"has {_percent(kept.share)} of the counts of {slot}"
+                (corrected if kept.likely else apart).append(_corrected(taken, slot, lacks, has, kept.likely))
         elif looks.at(slot).kind == "counts":
             notes.append(slot)
     if rivals and any(looks.margins(taken).empty):
@@ -257,12 +259,9 @@ def _compared(adata: AnnData, first: Slot, looks: _Looks) -> MatrixChoice:
                 continue
             lacks = Margins(found.cells, found.genes)
             if found.remains is not None and is_plausible(found.remains):
-                share = found.remains.own / found.remains.others
-                corrected.append(
-                    _corrected(
-                        taken, slot, lacks, f"has values in {_percent(share)} of the places where {slot} has values"
-                    )
-                )
+                share, likely = found.remains.own / found.remains.others, is_likely(found.remains)
+                has = f"has values in {_percent(share)} of the places where {slot} has values"
+                (corrected if likely else apart).append(_corrected(taken, slot, lacks, has, likely))
             else:
                 (conflicts if found.alike else apart).append(_traced(taken, slot, lacks, looks))
     passed = [
@@ -310,9 +309,10 @@ def _conflict(adata: AnnData, taken: Slot, slot: Slot, lacks: Margins, looks: _L
     return Conflict(slot, message, sum(lacks), fix)
 
 
-def _corrected(taken: Slot, slot: Slot, lacks: Margins, has: str) -> Conflict:
+def _corrected(taken: Slot, slot: Slot, lacks: Margins, has: str, likely: bool) -> Conflict:
     none = f" and no values for {amount(lacks)}" if any(lacks) else ""
-    message = f"{has}{none}, like corrected or downsampled counts"
+    why = "like corrected or downsampled counts" if likely else "which a correction may remove, but not chance alone"
+    message = f"{has}{none}, {why}"
     return Conflict(slot, message, max(1, sum(lacks)), f"To send {slot} instead, in a copy: {only(slot, taken)}")
 
 

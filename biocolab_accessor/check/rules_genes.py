@@ -240,7 +240,9 @@ _GENES = {"geneexpression", "gene", "genes", "rna", "gex", "mrna", "expression",
 _OTHERS = {
     "antibodycapture", "antibody", "antibodies", "adt", "prot", "protein", "proteins", "hto", "hashtag", "hashtags",
     "multiplexingcapture", "crisprguidecapture", "crispr", "guide", "guides", "grna", "sgrna", "antigencapture",
-    "custom", "peaks", "peak", "atac", "chromatinaccessibility",
+    "custom", "peaks", "peak", "atac", "chromatinaccessibility", "abcapture", "cellhashing", "spikein", "ercc",
+    "negativecontrolprobe", "negativecontrolcodeword", "unassignedcodeword", "deprecatedcodeword", "blankcodeword",
+    "genomiccontrol", "negativecontrol", "systemcontrol", "blank",
 }  # fmt: skip
 
 _BIOTYPES = {"proteincoding", "lncrna", "mirna"}

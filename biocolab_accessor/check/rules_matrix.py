@@ -207,7 +207,7 @@ def empty_cells(context: Context) -> Iterator[Finding]:
         if elsewhere:
             having = ", ".join(f"{counted(cells, 'cell')} in {other}" for other, cells in elsewhere.items())
             message = f"all values of {counted(number, 'cell')} are zero, but not in other slots ({having})"
-            fix = f"Keep those cells, and put their values into {slot} of a copy"
+            fix = f"Put their values into {slot} of a copy. Empty droplets are left out with min_counts=1"
             yield found(str(slot), message, count=number, fix=fix)
             return
         way = ": sc.pp.filter_cells(copy, min_counts=1)" if slot == Slot("X") else " from a copy"  # scanpy reads X only

@@ -18,6 +18,7 @@ from biocolab_accessor.messages import counted
 
 __all__ = [
     "Conflict",
+    "Kept",
     "Remains",
     "Traces",
     "amount",
@@ -26,6 +27,7 @@ __all__ = [
     "covers",
     "equal_arrays",
     "gene_names",
+    "is_likely",
     "is_plausible",
     "kept_share",
     "lacking",
@@ -49,6 +51,13 @@ class Conflict(NamedTuple):
     message: str
     number: int  # of cells and genes that are missing
     fix: str
+
+
+class Kept(NamedTuple):
+    """How much of another matrix a matrix has, if correction or downsampling explains what it lacks."""
+
+    share: float
+    likely: bool  # chance alone explains the cells and genes that lost everything
 
 
 class Remains(NamedTuple):
@@ -339,7 +348,7 @@ _EXPECTED, _NEARLY_ALL = 10.0, 0.95
 _KINDS = ("feature_types", "feature_type", "modality", "genome", "genomes")
 
 
-def kept_share(adata: AnnData, taken: tuple[Slot, Filled], other: tuple[Slot, Filled]) -> float | None:
+def kept_share(adata: AnnData, taken: tuple[Slot, Filled], other: tuple[Slot, Filled]) -> Kept | None:
     """The share of the other slot's counts in the one taken, if correction or downsampling explains the difference.
 
     CellBender, SoupX and DecontX remove counts, downsampling draws some of them, and only some counts of a gene are
@@ -381,10 +390,10 @@ def kept_share(adata: AnnData, taken: tuple[Slot, Filled], other: tuple[Slot, Fi
     if not own or excess > _MOST_EXCESS * own:
         return None
     remains = Remains(own, others, cells[taken[1].cells], genes[full], lost_cells, lost_genes)
-    return own / others if is_plausible(remains) else None
+    return Kept(own / others, is_likely(remains)) if is_plausible(remains) else None
 
 
-def scattered(adata: AnnData, taken: tuple[Slot, Filled], other: Slot) -> float | None:
+def scattered(adata: AnnData, taken: tuple[Slot, Filled], other: Slot) -> Kept | None:
     """The share of the other slot's values in the one taken, if the missing ones are spread over all cells and genes.
 
     The other slot has all counts of the one taken, and more. None if only some cells or genes lack values: then these
@@ -416,7 +425,9 @@ def scattered(adata: AnnData, taken: tuple[Slot, Filled], other: Slot) -> float 
         theirs[present] - mine[present] for mine, theirs, present in zip(own, full, kept, strict=True)
     )
     remains = Remains(share, 1.0, less_in_cells, less_in_genes, lost_cells, lost_genes)
-    return share if not (lost_cells.any() or lost_genes.any()) or is_plausible(remains) else None
+    if (lost_cells.any() or lost_genes.any()) and not is_plausible(remains):
+        return None
+    return Kept(share, is_likely(remains))
 
 
 def is_plausible(remains: Remains) -> bool:
@@ -424,7 +435,7 @@ def is_plausible(remains: Remains) -> bool:
     share = remains.own / remains.others if remains.others else 1.0
     if not 0 < share < 1:
         return False
-    by_chance = np.log(_UNLIKELY) / np.log1p(-share)
+    by_chance = _by_chance(share)
     from_genes = max(by_chance, _TOLERANCE * float(remains.genes.max(initial=0)))
     if np.any(remains.lost_genes > from_genes):
         return False
@@ -435,6 +446,18 @@ def is_plausible(remains: Remains) -> bool:
         from_cells = max(by_chance, _TOLERANCE * float(np.quantile(remains.cells, _MOST_CELLS_REMOVED)))
     lost = remains.lost_cells[remains.lost_cells > 0]
     return bool(np.count_nonzero(lost > from_cells) <= _MOST_UNLIKE * len(lost))
+
+
+def is_likely(remains: Remains) -> bool:
+    """Whether chance alone, which removed the same share everywhere, explains what lost everything."""
+    most = max(remains.lost_cells.max(initial=0), remains.lost_genes.max(initial=0))
+    share = remains.own / remains.others if remains.others else 1.0
+    return not most or (0 < share < 1 and bool(most <= _by_chance(share)))
+
+
+def _by_chance(share: float) -> float:
+    """The most values that are all lost by chance where this share of the values was kept."""
+    return float(np.log(_UNLIKELY) / np.log1p(-share))
 
 
 def _lacks_a_kind(adata: AnnData, slot: Slot, full: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:

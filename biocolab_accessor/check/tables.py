@@ -78,19 +78,23 @@ _ANNOTATION = frozenset(
     atacbarcode celltypeexperimental sampletag samplename iscell
     genomiccontrolcounts sizefactor sizefactors arrayrow arraycol intissue pxlrowinfullres pxlcolinfullres
     mtfrac mitofrac mtfraction mitofraction fracmt fracmito fractionmt fractionmito bulklabels
+    mitoratio log10genesperumi majorityvoting predictedlabels overclustering confscore dptpseudotime latenttime
+    isdoublet doubletclass aspectratio celltypeontologytermid diseaseontologytermid selfreportedethnicity
     """.split()  # noqa: SIM905
 )
 
 _STARTS = (
     "kmeans", "scdblfinder", "pctcounts", "totalcounts", "log1ptotalcounts", "leiden", "louvain",
-    "rnasnnres", "sctsnnres",
+    "rnasnnres", "sctsnnres", "integratedsnnres", "wsnnres", "dfclassifications", "predictedcelltype",
+    "celltypel1", "celltypel2", "celltypel3", "pann0", "xumap", "xtsne", "xpca",
 )  # fmt: skip
 
 _MAYBE_ANNOTATION = frozenset(
     """
     cluster clusters clusterid batch batches sample samples sampleid donor donorid patient patientid condition
     treatment group groups phase area volume sex gender age tissue stage plate well library timepoint time day
-    doublet eccentricity solidity total dose annotation subject individual lane replicate
+    doublet eccentricity solidity total dose annotation subject individual lane replicate disease organism assay
+    stim width height meandapi maxdapi
     """.split()  # noqa: SIM905
 )
 
@@ -208,22 +212,18 @@ def _ids(table: pd.DataFrame) -> Iterator[tuple[Any, str, str, str]]:
     """Severity, path, message and fix for every column of ids."""
     for position, name in enumerate(table.columns):
         plain = _plain_name(name)
-        if not _is_id(plain) and position:
+        if not _is_id(plain) and position and not _NAMED_ID.search(str(name)):
             continue
         values = _whole(table.iloc[:, position])
         if _is_id(plain):
-            severity = "error" if values is not None else "warning"
-            what = "holds whole numbers" if values is not None else "holds fractions"
-            yield (
-                severity,
-                _place(name),
-                f"is named like a barcode or index column and {what}: not a gene",
-                _remedy(name, position),
-            )
-        elif values is not None and (severity := _as_ids(table, plain, str(name), values)):
-            message = "the first column numbers the rows: not a gene" if severity == "error" else (
-                "the first column has a different whole number in every row, like ids")  # fmt: skip
+            severity, what = ("error", "whole numbers") if values is not None else ("warning", "fractions")
+            message = f"is named like a barcode or index column and holds {what}: not a gene"
             yield severity, _place(name), message, _remedy(name, position)
+        elif values is not None and (severity := _as_ids(table, position, plain, values)):
+            in_order = bool((np.diff(values) == 1).all())
+            numbers = "numbers the rows" if in_order else "has a different whole number in every row, like ids"
+            what = "is named like ids and" if position else "the first column"
+            yield severity, _place(name), f"{what} {numbers}: not a gene", _remedy(name, position)
 
 
 def _remedy(name: Any, position: int) -> str:
@@ -231,10 +231,11 @@ def _remedy(name: Any, position: int) -> str:
     return f"Make it the index, or drop it: {way}df.set_index({quoted(name)}) or df.drop(columns=[{quoted(name)}])"
 
 
-def _as_ids(table: pd.DataFrame, plain: str, name: str, values: NDArray[Any]) -> str:
-    """Whether the first column certainly (``"error"``) or probably (``"warning"``) holds ids; empty if not."""
+def _as_ids(table: pd.DataFrame, position: int, plain: str, values: NDArray[Any]) -> str:
+    """Whether a column certainly (``"error"``) or probably (``"warning"``) holds ids; empty if not."""
     if len(values) < 2 or len(np.unique(values)) < len(values):
         return ""
+    name = str(table.columns[position])
     may_be_id = plain in _MAYBE_ID or _NAMED_ID.search(name) is not None
     steps = np.diff(values)
     if bool((steps == 1).all()) and values[0] in (0, 1):
@@ -242,14 +243,14 @@ def _as_ids(table: pd.DataFrame, plain: str, name: str, values: NDArray[Any]) ->
             return "error"
         if len(values) >= _FEW:
             return "warning" if is_gene(name) else "error"
-    if len(values) < (_FEW if may_be_id else _ENOUGH) or is_gene(name) or _often_distinct(table):
+    if len(values) < (_FEW if may_be_id else _ENOUGH) or is_gene(name) or _often_distinct(table, position):
         return ""
     return "error" if may_be_id or bool((steps > 0).all()) else "warning"
 
 
-def _often_distinct(table: pd.DataFrame) -> bool:
+def _often_distinct(table: pd.DataFrame, position: int) -> bool:
     """Whether other columns have a different number in every row too, like those of bulk samples."""
-    others = table.iloc[:, 1 : 1 + _OTHERS]
+    others = table.iloc[:, [place for place in range(min(1 + _OTHERS, table.shape[1])) if place != position]]
     distinct = sum(others.iloc[:, i].is_unique for i in range(others.shape[1]))
     return distinct > _SELDOM * max(1, others.shape[1])
 

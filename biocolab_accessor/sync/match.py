@@ -236,8 +236,8 @@ def _is_distinct(names: Barcodes, change: Callable[[str], str]) -> bool:
     return len({change(name) for name in looked_at}) == len(looked_at)
 
 
-# Numbers, wells and numbered cells, which any two samples have: 12, A3, cell_12, 01_02_03.
-_NUMBERED = re.compile(r"[A-Za-z]*_?\d{1,5}(?:_\d+)*_?")
+# Numbers, wells, bins and numbered cells, which any two samples have: 12, A3, cell_12, 01_02_03, 00012_00034-1.
+_NUMBERED = re.compile(r"[A-Za-z]*_?\d{1,5}(?:[-_]\d+)*_?")
 
 
 def _share_number_only(here: str, key: str, there: str) -> bool:

@@ -22,6 +22,8 @@ from biocolab_accessor.sync.match import OBS_REMEDY, Match, MatchReport, barcode
 
 __all__ = ["pull_embeddings", "pull_metadata", "pull_spatial", "pull_var"]
 
+_UNASSIGNED = "Unassigned"
+
 
 def pull_metadata(
     adata: AnnData,
@@ -53,9 +55,8 @@ def pull_metadata(
     columns: dict[str, pd.Series] = {}
     for name in wanted:
         key = f"{prefix}{name}"
-        column, said = _column(
-            table[name], name, found, _dtype_for(adata, key, name, dtypes), ignore=errors == "ignore"
-        )
+        wanted_dtype = _dtype_for(adata, key, name, dtypes)
+        column, said = _column(table[name], name, found, wanted_dtype, study, ignore=errors == "ignore")
         columns[key] = column.set_axis(adata.obs.index)
         notes += said
     if columns:
@@ -231,7 +232,7 @@ def _dtype_for(
 
 
 def _column(
-    came: pd.Series, name: str, found: Match, wanted: tuple[Any, bool] | None, *, ignore: bool
+    came: pd.Series, name: str, found: Match, wanted: tuple[Any, bool] | None, study: Study, *, ignore: bool
 ) -> tuple[pd.Series, list[str]]:
     column = take(came, found.rows)
     if wanted is not None:
@@ -239,10 +240,19 @@ def _column(
         try:
             return restore(column, dtype), []
         except InvalidColumn as error:
+            why, line = f"{error}", f"{{it}}.biocolab.pull_metadata([{name!r}])"
+            if study.source == "bioflex" and _UNASSIGNED in getattr(getattr(column, "cat", None), "categories", ()):
+                elsewhere = f"bc.study({study.id!r}, source='bbrowserx')"
+                why += (
+                    f". BioFlex returns {quoted(_UNASSIGNED)} for cells without a label. BBrowserX keeps them missing: "
+                )
+                why += f"give study={elsewhere}"
+                shown = f"{{{name!r}: {str(dtype)!r}}}" if str(dtype) != "category" else "dtypes"
+                line = f"{{it}}.biocolab.pull_metadata([{name!r}], study={elsewhere}, dtypes={shown})"
             if asked and not ignore:
-                msg = f"field {quoted(name)} cannot be {dtype}: {error}"
-                raise InvalidColumn(msg, line=f"{{it}}.biocolab.pull_metadata([{name!r}])") from error
-            note = f"{quoted(name)} is {column.dtype}, not {dtype}{'' if asked else ' as before'}: {error}"
+                msg = f"field {quoted(name)} cannot be {dtype}: {why}"
+                raise InvalidColumn(msg, line=line) from error
+            note = f"{quoted(name)} is {column.dtype}, not {dtype}{'' if asked else ' as before'}: {why}"
             if asked:
                 warn(note)
             return column, [note]

@@ -47,6 +47,23 @@ def test_one_modality_is_submitted_and_its_metadata_pulled_into_the_obs_of_all(m
         mdata.copy().biocolab.pull_metadata("label", prefix="other ")
 
 
+def test_what_stays_behind_is_in_the_plan_and_in_a_warning(mdata: object, server: Sandbox) -> None:
+    mdata.obs["donor"] = "a"
+    left = ("mod['prot'] (60 cells x 3 features)", "columns 'donor' of the MuData's obs")
+    assert mdata.biocolab.submit(dry_run=True).left_out[-2:] == left
+    assert f"left out: {', '.join(left)}" in repr(mdata.biocolab.submit(dry_run=True)).replace("uns['", "")
+    with pytest.warns(
+        UserWarning, match=r"only modality 'rna' was sent, without mod\['prot'\] \(60 cells x 3 features\)"
+    ):
+        mdata.biocolab.submit(skip_dimred=True)
+
+
+def test_a_mudata_of_one_modality_leaves_nothing_behind(counts: ad.AnnData, server: Sandbox) -> None:
+    alone = mudata.MuData({"rna": counts})
+    plan = alone.biocolab.submit(dry_run=True)
+    assert plan.left_out == counts.biocolab.submit(dry_run=True).left_out
+
+
 def test_an_unknown_modality_has_near_names(mdata: object) -> None:
     with pytest.raises(InvalidArgument, match=r"no modality 'rnaa' \(did you mean 'rna'\?\); it has 'rna', 'prot'"):
         mdata.biocolab.submit(modality="rnaa")

@@ -86,6 +86,22 @@ def test_genes_in_the_place_of_cells_are_reported_whatever_the_cell_names(kind: 
         assert codes(GENES[kind], GENES["human"]) == []  # as where each cell lacks a gene
 
 
+@pytest.mark.parametrize("form", ['"{}"', "gene-{}", "gene:{}", "{}__chr19", " {} ", "GRCh38_{}", "'{}'"])
+def test_what_exports_add_to_the_names_of_genes_does_not_hide_them(form: str) -> None:
+    written = [form.format(name) for name in GENES["human"]]
+    assert gene_share(written) >= gene_share(GENES["human"])
+    for cells in (CELLS["sample"], CELLS["numbers"]):
+        assert codes(written, cells) == ["BC409"]
+        assert codes(cells, written) == []
+
+
+def test_peaks_in_the_place_of_cells_are_reported() -> None:
+    peaks = [f"chr{i % 22 + 1}:{1000 * i}-{1000 * i + 500}" for i in range(40)]
+    for form in (peaks, [peak.replace(":", "-") for peak in peaks], [peak.replace(":", "_") for peak in peaks]):
+        assert codes(form, CELLS["sample"]) == ["BC409"]
+        assert codes(CELLS["sample"], form) == []
+
+
 @pytest.mark.parametrize("kind", CELLS)
 def test_names_of_cells_are_not_taken_for_genes(kind: str) -> None:
     assert gene_share(CELLS[kind]) == 0

@@ -76,7 +76,9 @@ def test_types_of_other_tools_are_known():
 @pytest.mark.parametrize(
     ("column", "genes", "others"),
     [("modality", "rna", "prot"), ("modality", "rna", "atac"), ("type", "Gene Expression", "CRISPR Guide Capture"),
-     ("modalities", "GEX", "HTO"), ("feature_type", "gene", "peak")],
+     ("modalities", "GEX", "HTO"), ("feature_type", "gene", "peak"), ("type", "gene", "Negative Control Probe"),
+     ("feature_type", "Gene", "Unassigned Codeword"), ("feature_type", "gene", "spike-in"),
+     ("modality", "GEX", "Cell Hashing")],
 )  # fmt: skip
 def test_features_of_muon_bpcells_and_others_are_counted_and_the_line_leaves_them_out(column, genes, others):
     adata = make(**{column: [genes] * 3 + [others] * 2})

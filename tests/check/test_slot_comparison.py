@@ -334,7 +334,7 @@ def test_the_fix_keeps_empty_cells_that_have_values_elsewhere():
     adata = make(np.log1p(half(full, 28)), counts=full)
     found = only(adata, "BC310", input_matrix_type="normalized")
     assert found.message == "all values of 2 cells are zero, but not in other slots (2 cells in layers['counts'])"
-    assert found.fix == "Keep those cells, and put their values into X of a copy"
+    assert found.fix == "Put their values into X of a copy. Empty droplets are left out with min_counts=1"
     part = make(half(full, 28), spliced=full)
     assert "2 cells in layers['spliced']" in only(part, "BC310").message
 
@@ -356,6 +356,29 @@ def test_negative_counts_and_scaled_values_are_distinguished_in_x_and_layers():
     assert dense.fix == "If they stand for zero, in a copy: copy.X = copy.X.clip(min=0)"
     scaled = np.log1p(np.maximum(bad, 0))
     assert "looks scaled" in only(make(scaled - scaled.mean(axis=0)), "BC305").message
+
+
+@pytest.mark.parametrize(
+    ("place", "form"),
+    [("X", np.int32), ("X", np.float64), ("X", "CSC"), ("raw.X", np.float32), ("umi", np.float32), ("counts", "CSR")],
+)
+def test_negative_counts_are_counted_in_every_slot_and_form(place, form):
+    bad = counts_of(60, 20)
+    full = np.maximum(bad, 0)
+    bad[np.random.default_rng(3).random(bad.shape) < 0.004] = -2
+    number, most = int((bad < 0).sum()), bad.max()
+    stored = FORMS[form](bad) if form in FORMS else bad.astype(form)
+    if place == "X":
+        found = only(make(stored), "BC305")
+        assert found.message.startswith(
+            f"{number} negative values (min -2) among counts (whole numbers, max {most:.0f})"
+        )
+        return
+    adata = make(np.log1p(full), raw=make(stored)) if place == "raw.X" else make(np.log1p(full), **{place: stored})
+    found = only(adata, "BC308")
+    assert (found.path, found.severity) == (place if place == "raw.X" else f"layers['{place}']", "warning")
+    assert found.message == f"not used as counts: whole numbers, {number} of them negative (min -2)"
+    assert adata.biocolab.submit(dry_run=True).input_matrix_type == "normalized"
 
 
 def test_counts_of_more_cells_with_negative_values_are_a_conflict():

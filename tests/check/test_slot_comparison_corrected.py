@@ -68,7 +68,6 @@ LEGITIMATE = {
     "CellBender: X is corrected, a layer has all": (make(TRUE, raw=X), TRUE),
     "CellBender: a layer named for it": (make(TRUE, raw_cellbender=X), TRUE),
     "SoupX: rounded": (make(X, counts=rounded(X * dice.beta(8, 1, G))), None),
-    "SoupX: a gene that is all soup": (make(X, counts=np.where(np.arange(G) == 17, 0, rounded(X * 0.8))), None),
     "DecontX: rounded": (make(X, counts=np.rint(X * dice.beta(9, 1, (N, 1)))), None),
     "half of the counts": (make(X, counts=thinned(0.5)), None),
     "a twentieth of the counts": (make(X, counts=thinned(0.05)), None),
@@ -77,7 +76,6 @@ LEGITIMATE = {
         make(SPLICED, matrix=TRUE, spliced=SPLICED, unspliced=TRUE - SPLICED, ambiguous=AMBIENT),
         SPLICED,
     ),
-    "velocyto: nuclei": (make(NUCLEAR, matrix=TRUE, spliced=NUCLEAR, unspliced=TRUE - NUCLEAR), NUCLEAR),
     "velocyto: layers of other names": (
         make(SPLICED, spliced_counts=SPLICED, unspliced_counts=TRUE - SPLICED),
         SPLICED,
@@ -94,11 +92,35 @@ LEGITIMATE = {
 def test_counts_from_which_some_were_removed_are_sent_even_with_strict(name):
     adata, expected = LEGITIMATE[name]
     expected = adata.layers["counts"].toarray() if expected is None else expected
-    empty = [finding.code for finding in bc.check(adata) if finding.code in ("BC310", "BC315", "BC316")]
-    assert empty == []
+    assert [finding.code for finding in bc.check(adata) if finding.code in ("BC310", "BC315", "BC316")] == []
     np.testing.assert_array_equal(sent(adata), expected)
     plan = adata.biocolab.submit(dry_run=True, check="strict", obs=[])
-    assert plan.input_matrix_type == "raw"
+    assert (plan.input_matrix_type, plan.ok) == ("raw", True)
+
+
+UNLIKELY = {
+    "SoupX: a gene that is all soup": make(X, counts=np.where(np.arange(G) == 17, 0, rounded(X * 0.8))),
+    "velocyto: nuclei, X is spliced": make(NUCLEAR, matrix=TRUE, spliced=NUCLEAR, unspliced=TRUE - NUCLEAR),
+    "a gene of seven in ten counts": make(
+        X, counts=np.where(np.arange(G) == np.argsort(X.sum(axis=0))[-40], 0, rounded(X * 0.7))
+    ),
+    "some genes of half of the counts": make(X, counts=np.where(np.arange(G) % 25 == 3, 0, thinned(0.5))),
+    "droplets": make(np.vstack([X, DROPLETS]), counts=np.vstack([TRUE, DROPLETS * 0])),
+}
+
+
+@pytest.mark.parametrize("name", UNLIKELY)
+def test_a_loss_that_chance_does_not_explain_is_a_warning_with_both_slots_and_counts(name):
+    adata = UNLIKELY[name]
+    other = "layers['matrix']" if "velocyto" in name else "X"
+    (finding,) = found(adata, "BC316")
+    own, full = (adata.X, adata.layers["matrix"]) if "velocyto" in name else (adata.layers["counts"], adata.X)
+    lost = [int(((full.sum(axis=axis) > 0) & (own.sum(axis=axis) == 0)).sum()) for axis in (0, 1)]
+    assert finding.count == sum(lost) > 0
+    assert re.search(rf"of the counts of {re.escape(other)} and no .*, which a correction may remove", finding.message)
+    assert f"To send {other} instead, in a copy: " in finding.fix
+    np.testing.assert_array_equal(sent(adata), own.toarray())
+    assert not adata.biocolab.submit(dry_run=True, check="strict", obs=[]).ok
 
 
 HALF = np.where(FIRST, thinned(0.9), 0)
@@ -153,18 +175,21 @@ def test_counts_that_lack_the_genes_of_one_genome_are_refused():
 
 def test_emptied_droplets_are_empty_cells_and_not_a_conflict():
     adata = make(np.vstack([X, DROPLETS]), counts=np.vstack([TRUE, DROPLETS * 0]))
-    (note,) = found(adata, "BC317")
+    (warning,) = found(adata, "BC316")
     share = 100 * TRUE.sum() / X.sum()
-    assert note.severity == "note"
-    assert note.message == (
-        f"has {share:.3g} % of the counts of X and no values for 600 cells and 1 gene, like corrected or downsampled "
-        "counts"
+    assert warning.severity == "warning"
+    assert warning.message == (
+        f"has {share:.3g} % of the counts of X and no values for 600 cells and 1 gene, which a correction may remove, "
+        "but not chance alone"
     )
-    assert note.fix == "To send X instead, in a copy: del copy.layers['counts']"
+    assert warning.fix == "To send X instead, in a copy: del copy.layers['counts']"
     (empty,) = found(adata, "BC310")
-    assert (empty.message, empty.count) == ("all values of 600 cells are zero", 600)
+    assert (empty.message, empty.count) == (
+        "all values of 600 cells are zero, but not in other slots (600 cells in X)", 600,
+    )  # fmt: skip
+    assert "Drop" not in empty.fix
     copy = adata.copy()
-    exec(note.fix.partition("in a copy: ")[2], {"copy": copy})
+    exec(warning.fix.partition("in a copy: ")[2], {"copy": copy})
     np.testing.assert_array_equal(sent(copy), np.vstack([X, DROPLETS]))
 
 

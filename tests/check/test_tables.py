@@ -96,6 +96,32 @@ def test_distinct_numbers_in_a_first_column_named_as_an_id_are_an_error(name: st
 
 
 @pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (range(40), "the first column numbers the rows"),
+        (range(1, 41), "the first column numbers the rows"),
+        (np.arange(40) * 3, "the first column has a different whole number in every row, like ids"),
+        (np.cumsum(np.arange(1, 41)), "the first column has a different whole number in every row, like ids"),
+        (np.random.default_rng(1).permutation(4000)[:40], "the first column has a different whole number in every row"),
+        (np.arange(40)[::-1], "the first column has a different whole number in every row, like ids"),
+    ],
+)
+def test_numbered_rows_are_distinguished_from_other_ids(values: object, message: str) -> None:
+    (found,) = (one for one in with_first("label", values).biocolab.check() if one.code == "BC410")
+    assert found.message.startswith(message)
+
+
+@pytest.mark.parametrize("name", ["segment_id", "global_cell_id", "instanceID", "mask.ID", "cluster-free id"])
+def test_distinct_numbers_in_a_later_column_named_as_an_id_are_an_error(name: str) -> None:
+    made = table().assign(**{name: np.random.default_rng(1).permutation(4000)[:40]})
+    (found,) = made.biocolab.check().errors
+    assert (found.code, found.path) == ("BC410", f"columns[{name!r}]")
+    assert found.message == "is named like ids and has a different whole number in every row, like ids: not a gene"
+    assert told(made.drop(columns=[name])) == {}
+    assert told(table().assign(**{name: table()["CD4"]})) == {}  # counts of a feature with such a name
+
+
+@pytest.mark.parametrize(
     ("name", "values"),
     [
         ("mystery", np.random.default_rng(1).permutation(4000)[:40]),
@@ -139,7 +165,9 @@ def test_unusual_names_are_not_refused(names: list[str]) -> None:
      "n_counts", "n_genes", "total_counts", "pct_counts_mt", "percent.mt", "nCount_RNA", "nFeature_Spatial", "leiden",
      "leiden_r0.5", "seurat_clusters", "RNA_snn_res.0.8", "doublet_score", "cell_type", "center_x", "bc1_wind",
      "bc_wells", "tscp_count", "mread_count", "subsets_Mito_percent", "nCount_ATAC", "TSS.enrichment",
-     "nucleosome_signal", "_scvi_batch", "Sample_Tag"],
+     "nucleosome_signal", "_scvi_batch", "Sample_Tag", "mitoRatio", "log10GenesPerUMI", "predicted.celltype.l1",
+     "celltype.l2", "majority_voting", "conf_score", "pANN_0.25_0.09_100", "DF.classifications_0.25_0.09_100",
+     "integrated_snn_res.0.5", "wsnn_res.1", "dpt_pseudotime", "cell_type_ontology_term_id"],
 )  # fmt: skip
 def test_qc_and_annotations_are_an_error_that_names_them(name: str) -> None:
     made = table().assign(**{name: 1.5})
@@ -151,7 +179,7 @@ def test_qc_and_annotations_are_an_error_that_names_them(name: str) -> None:
     assert told(mended) == {}
 
 
-@pytest.mark.parametrize("name", ["batch", "cluster", "Area", "donor_id", "phase", "age"])
+@pytest.mark.parametrize("name", ["batch", "cluster", "Area", "donor_id", "phase", "age", "disease", "Mean.DAPI"])
 def test_a_possible_annotation_is_a_warning(name: str) -> None:
     made = table().assign(**{name: 1})
     assert told(made) == {"BC411": "warning"}

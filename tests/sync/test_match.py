@@ -116,6 +116,8 @@ class TestNothingMatches:
             ("ctrl:cell_{}", "stim:cell_{}"),
             ("{:02}_01_07__s1", "{:02}_01_07__s2"),
             ("{}-1", "{}-2"),
+            ("s_008um_{0:05}_{0:05}-1", "s_016um_{0:05}_{0:05}-1"),
+            ("c_1_{}_5", "c_2_{}_5"),
         ],
     )
     def test_wells_and_numbered_cells_of_two_samples_are_not_taken_for_the_same_cells(
