@@ -55,6 +55,6 @@ def test_errors_are_pickled_without_dask() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.splitlines() == [
-        "TaskFailed a [('detail', 'l'), ('log', 'l'), ('status', None), ('task_id', 't')]",
-        "Unauthorized b [('detail', ''), ('status', 401)]",
+        "TaskFailed a [('detail', 'l'), ('line', ''), ('log', 'l'), ('status', None), ('task_id', 't')]",
+        "Unauthorized b [('detail', ''), ('line', ''), ('status', 401)]",
     ]
