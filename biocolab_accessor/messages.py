@@ -50,7 +50,8 @@ def about_megabytes(n_bytes: int) -> str:
 
 def counted(number: int, noun: str) -> str:
     """A number with its noun, in the singular or plural."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    plural = f"{noun[:-1]}ies" if re.search("[^aeiou]y$", noun) else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def did_you_mean(name: object, known: Iterable[str], *, limit: int = 3) -> str:

@@ -37,6 +37,7 @@ def test_one_word_of_a_name_is_enough_for_a_suggestion() -> None:
 
 def test_a_count_of_one_is_singular() -> None:
     assert [counted(n, "cell") for n in (0, 1, 2, 1234)] == ["0 cells", "1 cell", "2 cells", "1,234 cells"]
+    assert [counted(2, noun) for noun in ("study", "key", "query")] == ["2 studies", "2 keys", "2 queries"]
 
 
 def test_a_long_list_is_shortened_with_its_length() -> None:

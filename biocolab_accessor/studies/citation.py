@@ -208,7 +208,7 @@ def _paragraph(studies: Sequence[Facts]) -> str:
     sentences = []
     for (place, how), group in _grouped(studies, lambda facts: (_place(facts), _how(facts))):
         described = "; ".join(_described(facts) for facts in group)
-        noun = "study" if len(group) == 1 else f"{counted(len(group), 'study').split()[0]} studies"
+        noun = "study" if len(group) == 1 else counted(len(group), "study")
         sentences.append(f"Single-cell data of {noun} {described} were taken from {place}{how}.")
     packages: dict[str, list[str]] = {}
     for facts in studies:

@@ -136,7 +136,7 @@ class Collection:
         facts = [(each.id, " · ".join(filter(None, [each.title, each.source, size(each)]))) for each in self.studies]
         more = len(facts) - _MOST_SHOWN
         return facts_table(
-            f"Collection of {counted(len(facts), 'study').replace('studys', 'studies')}",
+            f"Collection of {counted(len(facts), 'study')}",
             [
                 *facts[:_MOST_SHOWN],
                 *([("…", f"and {more:,} more: see .studies")] if more > 0 else []),
@@ -442,7 +442,7 @@ class Collection:
             parts = sum(size * share for size, share in zip(sizes, shares, strict=True))
             in_memory = int(2 * parts * len(wanted.matrices) / len(wanted.units))
         return FetchPlan(
-            f"{counted(len(plans), 'study').replace('studys', 'studies')} ({listing(self._names, limit=3)})",
+            f"{counted(len(plans), 'study')} ({listing(self._names, limit=3)})",
             sum(plan.n_obs for plan in plans),
             n_vars,
             tuple(name for name in every if name in kept),

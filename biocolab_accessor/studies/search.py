@@ -368,7 +368,7 @@ class _Index:
         return {key: self.answers[key][1] for key in requests}
 
     def last(self, key: Any) -> Any:
-        """The last answer, whatever its age; None if there is none."""
+        """The last answer, whatever its age, or None."""
         return self.answers.get(key, (0.0, None))[1]
 
 
