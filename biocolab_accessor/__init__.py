@@ -16,7 +16,7 @@ from biocolab_accessor.sandbox import sandbox
 
 if TYPE_CHECKING:
     from biocolab_accessor.annotate.annotation import Annotation, OwnStudy
-    from biocolab_accessor.check.filters import FilterPreview
+    from biocolab_accessor.check.filter_preview import FilterPreview
     from biocolab_accessor.check.report import Finding, Report
     from biocolab_accessor.config import Settings, settings
     from biocolab_accessor.connection.connector import EConnector
@@ -110,7 +110,7 @@ _HOME = {
     "EConnector": ("connection.connector", "EConnector"),
     "FetchPlan": ("studies.selection", "FetchPlan"),
     "FilesPlan": ("submit.plan", "FilesPlan"),
-    "FilterPreview": ("check.filters", "FilterPreview"),
+    "FilterPreview": ("check.filter_preview", "FilterPreview"),
     "Finding": ("check.report", "Finding"),
     "MatchReport": ("sync.match", "MatchReport"),
     "OwnStudy": ("annotate.annotation", "OwnStudy"),

@@ -25,8 +25,8 @@ from biocolab_accessor.clients.arguments import plain
 from biocolab_accessor.errors import SandboxError
 from biocolab_accessor.io.names import distinct, safe_name
 from biocolab_accessor.platforms import detached, linger, link, remove_file, replace, safe_file_name, sync
-from biocolab_accessor.sandbox.app import listen
 from biocolab_accessor.sandbox.requests import HTTPError
+from biocolab_accessor.sandbox.server import listen
 from biocolab_accessor.sandbox.store import buckets
 from biocolab_accessor.sandbox.store.buckets import inside
 from biocolab_accessor.sandbox.store.files import publish, remove

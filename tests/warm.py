@@ -172,7 +172,7 @@ def _work(jobs: Connection, answers: Connection, log: Connection, environment: M
 
 
 def _shorten_layouts() -> None:
-    """UMAP and t-SNE end after some dozens of steps in place of 500 and 1,000."""
+    """UMAP and t-SNE end after some dozens of steps in place of 500."""
     from sklearn import manifold
 
     from biocolab_accessor.sandbox.processing import pipeline

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from biocolab_accessor.annotate.annotation import Annotation
-    from biocolab_accessor.check.filters import FilterPreview
+    from biocolab_accessor.check.filter_preview import FilterPreview
     from biocolab_accessor.check.report import Report
     from biocolab_accessor.clients.bioflex import Database
     from biocolab_accessor.protocol import Server, Source
@@ -834,7 +834,7 @@ class AnnDataAccessor:
         >>> preview.qc["mt_percent"].tolist()
         [10.0, 50.0, 0.0]
         """
-        from biocolab_accessor.check.filters import preview_filters
+        from biocolab_accessor.check.filter_preview import preview_filters
         from biocolab_accessor.submit.plan import Filters
 
         return preview_filters(

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 from anndata import AnnData
 
+from biocolab_accessor.check.filters import Kept, count_kept
 from biocolab_accessor.check.genes import Identifiers, NameList, identify
 from biocolab_accessor.check.matrix_choice import MatrixChoice
 from biocolab_accessor.check.matrix_stats import Filled, Margins, filled_of
-from biocolab_accessor.check.qc import Kept, count_kept
 from biocolab_accessor.check.report import Finding, Severity
 from biocolab_accessor.check.slots import is_table, unsendable
 from biocolab_accessor.check.tables import suspects

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from anndata import AnnData
 
-from biocolab_accessor.check import filters, rules_columns, rules_genes, rules_matrix, rules_names
+from biocolab_accessor.check import filter_preview, rules_columns, rules_genes, rules_matrix, rules_names
 from biocolab_accessor.check.files import check_10x_h5, check_mtx, open_h5ad, parts_in, study_type_of
 from biocolab_accessor.check.matrix_choice import MatrixChoice, decide
 from biocolab_accessor.check.report import Finding, Report
@@ -29,7 +29,7 @@ _ROOMS = (
     rules_columns,
     rules_genes,
     rules_matrix,
-    filters,
+    filter_preview,
 )
 
 

@@ -1,43 +1,46 @@
-"""Server: a sandbox running in a thread of this process."""
+"""Server: a sandbox, and its socket in a thread of this process."""
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import hmac
 import logging
 import os
 import shutil
-import stat
+import socket
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from html import escape
 from numbers import Integral
 from pathlib import Path
-from socket import socket
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import uvicorn
 from anndata import AnnData
-from filelock import FileLock, Timeout
+from starlette.types import ASGIApp
 
+from biocolab_accessor.concurrency import ended
 from biocolab_accessor.connection.connector import EConnector
 from biocolab_accessor.connection.default import drop_default, move_default, push_default
 from biocolab_accessor.errors import InvalidArgument, SandboxError, public
 from biocolab_accessor.messages import did_you_mean, quoted, shown
-from biocolab_accessor.platforms import expanded, temporary_folder
-from biocolab_accessor.sandbox.app import ServerThread, listen, make_app, reachable_host, route_names
+from biocolab_accessor.platforms import expanded, own_address, temporary_folder
 from biocolab_accessor.sandbox.faults.faults import Faults
-from biocolab_accessor.sandbox.faults.limits import OriginMiddleware, Protocol
+from biocolab_accessor.sandbox.faults.limits import OriginMiddleware, Protocol, most_connections
 from biocolab_accessor.sandbox.faults.middleware import FaultMiddleware, control_routes
 from biocolab_accessor.sandbox.public_studies import add_public, seed
 from biocolab_accessor.sandbox.requests import Ledger
+from biocolab_accessor.sandbox.routes.table import make_app, route_names
 from biocolab_accessor.sandbox.state import open_state
 from biocolab_accessor.sandbox.store.catalog import ALL_MEMBERS, DEFAULT_TOKEN, PERSONAL, PUBLIC, Group
 from biocolab_accessor.sandbox.store.files import (
-    CATALOG_FILE,
+    PORT_FILE,
     TOKEN_FILE,
-    make_private,
+    lock_folder,
     new_token,
     private_file,
     remove_folder,
@@ -49,61 +52,86 @@ from biocolab_accessor.security.urls import is_loopback
 if TYPE_CHECKING:
     from biocolab_accessor.studies.study import Study
 
-__all__ = ["DEFAULT_TOKEN", "Hosts", "Sandbox", "lock_folder"]
-
-_PORT_FILE = "port"
-_OURS = ("lock", TOKEN_FILE, _PORT_FILE, "studies", "uploads", "exports", "worker.log", "numba", "matplotlib")
+__all__ = ["DEFAULT_TOKEN", "Hosts", "Sandbox", "ServerThread", "listen"]
 
 logger = logging.getLogger("biocolab_accessor.sandbox")
 
+_LOOPBACK = "127.0.0.1"
+_PATIENCE = 10.0
 
-def lock_folder(path: Path, *, temporary: bool = False) -> FileLock:
-    """Lock a folder, which is created if it is missing."""
-    lock = FileLock(path / "lock", mode=0o600)
+
+def reachable_host(host: str) -> str:
+    """The host name by which this machine reaches a server that listens on ``host``."""
+    if host in ("0.0.0.0", "::", "localhost"):
+        return _LOOPBACK if host != "::" else "[::1]"
+    return f"[{host}]" if ":" in host else host
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 picks a free one."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        _make_private_folder(path)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        msg = f"another sandbox uses {path}: connect to it, close it (or its notebook or terminal), or use another path"
-        raise SandboxError(msg, line=_line_to(path)) from error
-    except (OSError, NotImplementedError) as error:
-        if not temporary:  # only this sandbox knows a temporary folder, so it works without a lock too
-            msg = f"the folder {path} cannot be used: {error}. Use a disk that can be written to and supports locks"
-            raise SandboxError(msg) from error
-        logger.warning(
-            "no locks in %s (%s): continuing without; set TMPDIR to a folder that supports locks", path, error
+        own_address(listener)
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        msg = f"port {port} of {host} cannot be used: {error}; port=0 picks a free one"
+        raise SandboxError(msg) from error
+    listener.listen(128)
+    return listener
+
+
+class ServerThread:
+    """Serves an app on a socket from its own thread; :meth:`stop` closes the socket."""
+
+    def __init__(self, app: ASGIApp, protocol: type[asyncio.Protocol], listener: socket.socket) -> None:
+        config = uvicorn.Config(
+            app,
+            http=protocol,
+            loop="asyncio",  # other loops do not support sendfile
+            ws="none",
+            proxy_headers=False,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+            # The loop accepts this many at once, before any of them is counted and possibly turned away.
+            backlog=max(4, min(64, most_connections() // 4)),
         )
-    return lock
+        self._listener = listener
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener],), name="biocolab-sandbox", daemon=True
+        )
+        self._thread.start()
+        end = time.monotonic() + _PATIENCE
+        while not self._server.started:
+            if time.monotonic() > end or not self._thread.is_alive():
+                msg = "the sandbox's server did not start; see the log of biocolab_accessor.sandbox"
+                raise SandboxError(msg)
+            time.sleep(0.005)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Finish open requests for at most two seconds, then stop."""
+        log = logging.getLogger("uvicorn.error")
+        log.addFilter(_is_news)
+        self._server.should_exit = True
+        over = ended(self._thread, _PATIENCE)
+        log.removeFilter(_is_news)
+        self._listener.close()
+        if not over:
+            msg = f"the sandbox's server did not stop within {_PATIENCE:g} s"
+            raise SandboxError(msg)
 
 
-def _line_to(path: Path) -> str:
-    """A line of code that connects to the sandbox in a folder, or starts another one if its address is not known."""
-    token = path / TOKEN_FILE
-    try:
-        port = int((path / _PORT_FILE).read_text(encoding="ascii")[:6])
-    except (OSError, ValueError):
-        port = 0
-    if not (port and token.is_file()):
-        return "bc.sandbox()"
-    host = f"http://127.0.0.1:{port}/t2d_index_tool/"
-    return f"bc.connect(private_host={host!r}, private_token=open({str(token)!r}).read().strip())"
-
-
-def _make_private_folder(path: Path) -> None:
-    """Create a folder that other users cannot read."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not hasattr(os, "getuid"):
-        return
-    info = path.stat()
-    if info.st_uid != os.getuid() != 0:
-        msg = f"{path} belongs to another user (uid {info.st_uid}): use a folder of your own"
-        raise SandboxError(msg)
-    # A folder with other files may be shared on purpose and keeps its mode; the sandbox's own files in it are private.
-    if all(entry.name in _OURS or entry.name.startswith(CATALOG_FILE) for entry in path.iterdir()):
-        make_private(path)
-    elif stat.S_IMODE(info.st_mode) & 0o022:
-        msg = f"{path} contains other files, and other users can write to it: use an empty folder"
-        raise SandboxError(msg)
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a log line is worth reading; closing always cuts off clients that still wait."""
+    return "timeout graceful shutdown" not in str(record.msg)
 
 
 class Hosts:
@@ -166,14 +194,6 @@ class Hosts:
 
 _USER = "you@sandbox.local"
 _MOST_INVITATIONS = 100
-
-
-def _stored_token(folder: Path) -> str:
-    try:
-        return stored_token(folder)
-    except OSError as error:
-        msg = f"the sandbox cannot store its token in {folder}: {error}. Remove the file, or pass token="
-        raise SandboxError(msg) from error
 
 
 def _check_arguments(path: object, host: object, port: object) -> None:
@@ -273,7 +293,7 @@ class Sandbox(Hosts):
             self._state = open_state(self.path, self.url)
             undo.callback(self._state.close)
             self.token_file = None if given else self.path / TOKEN_FILE
-            given = given or sealed(_stored_token(self.path))
+            given = given or sealed(stored_token(self.path))
             self.token = self.add_user(_USER, token=given)
             seed(self._state)
             undo.pop_all()
@@ -293,9 +313,9 @@ class Sandbox(Hosts):
     def __repr__(self) -> str:
         return f"Sandbox(url={self.url!r}, {self._running()})"
 
-    def _listen_again(self, port: int) -> socket:
+    def _listen_again(self, port: int) -> socket.socket:
         """A socket on a port, or else on that of the last start in this folder if it is free: addresses stay valid."""
-        file, listener = self.path / _PORT_FILE, None
+        file, listener = self.path / PORT_FILE, None
         if not port:
             with suppress(OSError, ValueError, SandboxError):
                 listener = listen(self._host, int(file.read_text(encoding="ascii")[:6]))

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from biocolab_accessor.check.filters import mitochondrial
 from biocolab_accessor.check.genes import identify
-from biocolab_accessor.check.qc import mitochondrial
 
 HUMAN = [
     "MALAT1", "B2M", "TMSB4X", "EEF1A1", "RPLP1", "RPL13", "MT-CO1", "MT-CO3", "RPS27", "CD74", "HLA-DRA", "CD3D",

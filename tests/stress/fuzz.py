@@ -32,13 +32,13 @@ from hypothesis import strategies as st
 from scipy import sparse
 from starlette.routing import Route
 
-from biocolab_accessor.sandbox.app import make_app, route_names
 from biocolab_accessor.sandbox.faults.faults import Faults
 from biocolab_accessor.sandbox.faults.limits import OriginMiddleware
 from biocolab_accessor.sandbox.faults.middleware import FaultMiddleware
 from biocolab_accessor.sandbox.public_studies import DATABASE_ID
 from biocolab_accessor.sandbox.public_studies import seed as plant
 from biocolab_accessor.sandbox.requests import Ledger
+from biocolab_accessor.sandbox.routes.table import make_app, route_names
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.state import State
 

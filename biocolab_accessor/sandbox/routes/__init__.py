@@ -1,1 +1,1 @@
-"""Routes of a sandbox: one module per topic; the table of all of them is in sandbox/app.py."""
+"""Routes of a sandbox: one module per topic, and the table of all of them."""

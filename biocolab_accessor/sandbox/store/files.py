@@ -1,4 +1,4 @@
-"""Files: private, durable and removed fast; and the SQLite database."""
+"""Files of a sandbox: its folder, locked and private, files that are durable, and the SQLite database."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from biocolab_accessor.concurrency import ended
+from biocolab_accessor.errors import SandboxError
 from biocolab_accessor.platforms import is_open_elsewhere, replace, sync
 
 __all__ = [
     "CATALOG_FILE",
+    "PORT_FILE",
     "TOKEN_FILE",
     "Database",
+    "lock_folder",
     "make_private",
     "new_token",
     "private_file",
@@ -41,6 +46,10 @@ CATALOG_FILE = "catalogue.sqlite"
 TOKEN_FILE = "token"
 """Name of the file in a sandbox's folder with the token that was generated for it."""
 
+PORT_FILE = "port"
+"""Name of the file in a sandbox's folder with the port of its last start."""
+
+_OURS = ("lock", TOKEN_FILE, PORT_FILE, "studies", "uploads", "exports", "worker.log", "numba", "matplotlib")
 _OTHERS = 0o077
 _TOKEN = re.compile(r"[!-~]{16,200}", re.ASCII)
 
@@ -64,6 +73,55 @@ def private_file(path: Path) -> None:
     make_private(path)
 
 
+def lock_folder(path: Path, *, temporary: bool = False) -> FileLock:
+    """Lock a folder, which is created if it is missing."""
+    lock = FileLock(path / "lock", mode=0o600)
+    try:
+        _own_folder(path)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        msg = f"another sandbox uses {path}: connect to it, close it (or its notebook or terminal), or use another path"
+        raise SandboxError(msg, line=_line_to(path)) from error
+    except (OSError, NotImplementedError) as error:
+        if not temporary:  # only this sandbox knows a temporary folder, so it works without a lock too
+            msg = f"the folder {path} cannot be used: {error}. Use a disk that can be written to and supports locks"
+            raise SandboxError(msg) from error
+        logger.warning(
+            "no locks in %s (%s): continuing without; set TMPDIR to a folder that supports locks", path, error
+        )
+    return lock
+
+
+def _line_to(path: Path) -> str:
+    """A line of code that connects to the sandbox in a folder, or starts another one if its address is not known."""
+    token = path / TOKEN_FILE
+    try:
+        port = int((path / PORT_FILE).read_text(encoding="ascii")[:6])
+    except (OSError, ValueError):
+        port = 0
+    if not (port and token.is_file()):
+        return "bc.sandbox()"
+    host = f"http://127.0.0.1:{port}/t2d_index_tool/"
+    return f"bc.connect(private_host={host!r}, private_token=open({str(token)!r}).read().strip())"
+
+
+def _own_folder(path: Path) -> None:
+    """Create a folder that other users cannot read."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not hasattr(os, "getuid"):
+        return
+    info = path.stat()
+    if info.st_uid != os.getuid() != 0:
+        msg = f"{path} belongs to another user (uid {info.st_uid}): use a folder of your own"
+        raise SandboxError(msg)
+    # A folder with other files may be shared on purpose and keeps its mode; the sandbox's own files in it are private.
+    if all(entry.name in _OURS or entry.name.startswith(CATALOG_FILE) for entry in path.iterdir()):
+        make_private(path)
+    elif stat.S_IMODE(info.st_mode) & 0o022:
+        msg = f"{path} contains other files, and other users can write to it: use an empty folder"
+        raise SandboxError(msg)
+
+
 def new_token() -> str:
     """A random token."""
     return secrets.token_hex(16)
@@ -71,7 +129,14 @@ def new_token() -> str:
 
 def stored_token(folder: Path) -> str:
     """The token stored in a sandbox's folder; a missing one, or one that other users could access, is replaced."""
-    path = folder / TOKEN_FILE
+    try:
+        return _stored_token(folder / TOKEN_FILE)
+    except OSError as error:
+        msg = f"the sandbox cannot store its token in {folder}: {error}. Remove the file, or pass token="
+        raise SandboxError(msg) from error
+
+
+def _stored_token(path: Path) -> str:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     with open(os.open(path, flags, 0o600), "r+", encoding="utf-8", errors="replace") as file:
         kept = file.read(1000).strip()

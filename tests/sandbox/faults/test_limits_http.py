@@ -15,10 +15,9 @@ import requests
 from starlette.types import Receive, Scope, Send
 
 import biocolab_accessor as bc
-from biocolab_accessor.sandbox.app import ServerThread, listen
 from biocolab_accessor.sandbox.faults import limits
 from biocolab_accessor.sandbox.public_studies import DATABASE_ID
-from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.sandbox.server import Sandbox, ServerThread, listen
 from tests.patience import PATIENCE, until
 
 

@@ -10,11 +10,11 @@ import requests
 from starlette.routing import Route
 
 import biocolab_accessor as bc
-from biocolab_accessor.sandbox.app import make_app
 from biocolab_accessor.sandbox.faults.faults import Faults
 from biocolab_accessor.sandbox.faults.limits import OriginMiddleware
 from biocolab_accessor.sandbox.faults.middleware import control_routes
 from biocolab_accessor.sandbox.requests import Ledger
+from biocolab_accessor.sandbox.routes.table import make_app
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.patience import PATIENCE
 

@@ -27,9 +27,8 @@ from biocolab_accessor.errors import (
     UnknownStudy,
 )
 from biocolab_accessor.sandbox import requests as body
-from biocolab_accessor.sandbox.app import ServerThread, listen
 from biocolab_accessor.sandbox.routes import page as routes
-from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.sandbox.server import Sandbox, ServerThread, listen
 from biocolab_accessor.sandbox.store import uploads
 from tests.patience import PATIENCE, until
 from tests.sandbox.wire import Wire

@@ -1,30 +1,20 @@
-"""App: the table of all routes, from an HTTP request to its handler and back, and the thread that serves a socket."""
+"""Table: all routes of a sandbox, and the way from an HTTP request to its handler and back."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import re
-import socket
-import threading
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
-from biocolab_accessor.concurrency import ended
-from biocolab_accessor.errors import SandboxError
-from biocolab_accessor.platforms import own_address
-from biocolab_accessor.sandbox.faults.limits import most_connections
 from biocolab_accessor.sandbox.requests import (
     LONGEST_FILE,
     LONGEST_METADATA,
@@ -44,14 +34,9 @@ from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.files import remove
 from biocolab_accessor.sandbox.store.uploads import receive
 
-__all__ = ["LOOPBACK", "ServerThread", "listen", "make_app", "reachable_host", "route_names"]
+__all__ = ["make_app", "route_names"]
 
 logger = logging.getLogger("biocolab_accessor.sandbox")
-
-LOOPBACK = "127.0.0.1"
-"""Address that only this machine reaches."""
-
-_PATIENCE = 10.0
 
 _HEADER = "bioturing-api-token"
 
@@ -189,77 +174,3 @@ async def _no_route(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
     what = "there is no such route" if status == 404 else f"{request.method} is not allowed on this route"
     return HTTPError(status, f"{what}: {request.url.path}").answer()
-
-
-def reachable_host(host: str) -> str:
-    """The host name by which this machine reaches a server that listens on ``host``."""
-    if host in ("0.0.0.0", "::", "localhost"):
-        return LOOPBACK if host != "::" else "[::1]"
-    return f"[{host}]" if ":" in host else host
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 picks a free one."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        own_address(listener)
-        listener.bind((host, port))
-    except (OSError, OverflowError) as error:
-        listener.close()
-        msg = f"port {port} of {host} cannot be used: {error}; port=0 picks a free one"
-        raise SandboxError(msg) from error
-    listener.listen(128)
-    return listener
-
-
-class ServerThread:
-    """Serves an app on a socket from its own thread; :meth:`stop` closes the socket."""
-
-    def __init__(self, app: ASGIApp, protocol: type[asyncio.Protocol], listener: socket.socket) -> None:
-        config = uvicorn.Config(
-            app,
-            http=protocol,
-            loop="asyncio",  # other loops do not support sendfile
-            ws="none",
-            proxy_headers=False,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=2,
-            # The loop accepts this many at once, before any of them is counted and possibly turned away.
-            backlog=max(4, min(64, most_connections() // 4)),
-        )
-        self._listener = listener
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, args=([listener],), name="biocolab-sandbox", daemon=True
-        )
-        self._thread.start()
-        end = time.monotonic() + _PATIENCE
-        while not self._server.started:
-            if time.monotonic() > end or not self._thread.is_alive():
-                msg = "the sandbox's server did not start; see the log of biocolab_accessor.sandbox"
-                raise SandboxError(msg)
-            time.sleep(0.005)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
-
-    def stop(self) -> None:
-        """Finish open requests for at most two seconds, then stop."""
-        log = logging.getLogger("uvicorn.error")
-        log.addFilter(_is_news)
-        self._server.should_exit = True
-        over = ended(self._thread, _PATIENCE)
-        log.removeFilter(_is_news)
-        self._listener.close()
-        if not over:
-            msg = f"the sandbox's server did not stop within {_PATIENCE:g} s"
-            raise SandboxError(msg)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a log line is worth reading; closing always cuts off clients that still wait."""
-    return "timeout graceful shutdown" not in str(record.msg)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import biocolab_accessor as bc
 from biocolab_accessor import errors
-from biocolab_accessor.check import qc as kept
+from biocolab_accessor.check import filters as kept
 from biocolab_accessor.cli import app
 from tests.builders import set_matrix
 
