@@ -19,9 +19,9 @@ from anndata.experimental import read_dispatched
 from anndata.io import sparse_dataset
 
 from biocolab_accessor.check.genes import gene_share
-from biocolab_accessor.check.report import Finding, Report, Severity
+from biocolab_accessor.check.report import Finding, Report, finding
 from biocolab_accessor.check.tables import opened_text
-from biocolab_accessor.errors import CheckFailed, InvalidFile, InvalidNames, InvalidValues, MissingFile
+from biocolab_accessor.errors import InvalidFile, InvalidNames, InvalidValues, MissingFile
 from biocolab_accessor.io.hdf5_gate import Foreign, is_hdf5, opened_foreign
 from biocolab_accessor.io.matrix_blocks import mark_as_passed
 from biocolab_accessor.messages import counted, listing, quoted
@@ -312,23 +312,23 @@ def _h5(name: str, group: h5py.Group) -> Iterator[Finding]:
     missing = [key for key in ("data", "indices", "indptr", "shape") if key not in group]
     missing += [] if ids else ["features/id"]
     if missing:
-        yield _found("BC801", place, f"has no {listing(missing)}", "Use the file that Cell Ranger wrote")
+        yield finding("BC801", place, f"has no {listing(missing)}", "Use the file that Cell Ranger wrote")
         return
     n_genes, n_cells = (int(number) for number in group["shape"][:2])
     wanted = {"barcodes": n_cells, ids: n_genes, "indptr": n_cells + 1, "indices": len(group["data"])}
     uneven = {key: len(group[key]) for key, number in wanted.items() if len(group[key]) != number}
     for key, length in uneven.items():
         message = f"has {length:,} entries, but {n_cells:,} cells x {n_genes:,} features need {wanted[key]:,}"
-        yield _found("BC801", f"{place}/{key}", message, _AGAIN)
+        yield finding("BC801", f"{place}/{key}", message, _AGAIN)
     if uneven:
         return
     if int(group["indptr"][-1]) != len(group["data"]):
         message = f"ends at {int(group['indptr'][-1]):,}, but data has {len(group['data']):,} values"
-        yield _found("BC801", f"{place}/indptr", message, _AGAIN)
+        yield finding("BC801", f"{place}/indptr", message, _AGAIN)
     indices, data = group["indices"][:_MOST_VALUES], group["data"][:_MOST_VALUES]
     if len(indices) and not (indices.min() >= 0 and indices.max() < n_genes):
         message = f"refers to feature {int(indices.max()):,} of {n_genes:,}"
-        yield _found("BC801", f"{place}/indices", message, _AGAIN)
+        yield finding("BC801", f"{place}/indices", message, _AGAIN)
     yield from _counts(f"{place}/data", data)
     yield from _barcodes(f"{place}/barcodes", [text.decode(errors="replace") for text in group["barcodes"][:]])
 
@@ -351,12 +351,12 @@ def _mtx(parts: Mapping[str, Path]) -> Iterator[Finding]:
     with opened_text(parts["matrix"]) as file:
         banner = file.readline().split()
         if not banner or banner[0].casefold() != "%%matrixmarket":
-            yield _found(
+            yield finding(
                 "BC801", f"{matrix} line 1", "does not begin with %%MatrixMarket", "Use the matrix.mtx of the folder"
             )
             return
         if "coordinate" not in map(str.casefold, banner):
-            yield _found("BC801", f"{matrix} line 1", f"is not a sparse matrix ({' '.join(banner[1:])})",
+            yield finding("BC801", f"{matrix} line 1", f"is not a sparse matrix ({' '.join(banner[1:])})",
                          "Write it with scipy.io.mmwrite of a sparse matrix")  # fmt: skip
             return
         number, line = 1, "%"
@@ -364,7 +364,7 @@ def _mtx(parts: Mapping[str, Path]) -> Iterator[Finding]:
             number, line = number + 1, file.readline()
         sizes = _numbers(line)
         if len(sizes) != 3:
-            yield _found(
+            yield finding(
                 "BC801", f"{matrix} line {number}", f"{line.strip()[:40]!r} is not the size of a matrix", _AGAIN
             )
             return
@@ -378,17 +378,17 @@ def _mtx(parts: Mapping[str, Path]) -> Iterator[Finding]:
             pattern = "pattern" in map(str.casefold, banner)
             if len(fields) != (2 if pattern else 3):
                 message = f"{entry.strip()[:40]!r} is not an entry of row, column and value"
-                yield _found("BC801", f"{matrix} line {line_number}", message, _AGAIN)
+                yield finding("BC801", f"{matrix} line {line_number}", message, _AGAIN)
                 return
             if not (1 <= fields[0] <= shape[0] and 1 <= fields[1] <= shape[1]):
                 message = f"entry {fields[0]:g}, {fields[1]:g} is outside {shape[0]:,} x {shape[1]:,}"
-                yield _found("BC801", f"{matrix} line {line_number}", message, _AGAIN)
+                yield finding("BC801", f"{matrix} line {line_number}", message, _AGAIN)
                 return
             values.append(fields[-1])
         else:
             if len(values) < sizes[2]:
                 message = f"has {len(values):,} entries, but the header announces {int(sizes[2]):,}"
-                yield _found("BC801", matrix, message, f"The file is truncated. {_AGAIN}")
+                yield finding("BC801", matrix, message, f"The file is truncated. {_AGAIN}")
         yield from _counts(f"{matrix} from line {number + 1}", np.array(values))
     yield from _barcodes(parts["barcodes"].name, barcodes)
 
@@ -400,11 +400,11 @@ def _fit(
     if found == shape:
         if gene_share(barcodes) > 0.5 > gene_share(features) and len(barcodes) > 1:
             fix = "Swap the files: pass gene names as features, and barcodes as barcodes"
-            yield _found("BC801", parts["barcodes"].name, "holds gene names instead of barcodes", fix)
+            yield finding("BC801", parts["barcodes"].name, "holds gene names instead of barcodes", fix)
         return
     if found == shape[::-1]:
         fix = "10x matrices have features in rows: write the transposed matrix, scipy.io.mmwrite(path, matrix.T)"
-        yield _found("BC409", place, f"the matrix is {shape[0]:,} cells x {shape[1]:,} features", fix)
+        yield finding("BC409", place, f"the matrix is {shape[0]:,} cells x {shape[1]:,} features", fix)
         return
     for part, names, number in (("features", features, shape[0]), ("barcodes", barcodes, shape[1])):
         if len(names) == number:
@@ -414,7 +414,7 @@ def _fit(
         what = f"{names[0]!r} is a header, which servers do not expect here" if header else (
             f"has {counted(len(names), 'line')}, but the matrix has {number:,} {part}")  # fmt: skip
         fix = "Remove the first line" if header else "Use the three files that were written together"
-        yield _found("BC801", where, what, fix)
+        yield finding("BC801", where, what, fix)
 
 
 def _first_column(path: Path) -> list[str]:
@@ -435,23 +435,16 @@ def _counts(place: str, values: np.ndarray[Any, Any]) -> Iterator[Finding]:
     if not np.isfinite(values).all() or values.min() < 0:
         bad = int((~np.isfinite(values) | (values < 0)).sum())
         message = f"among the first {len(values):,} values, {bad:,} negative, NaN or infinite"
-        yield _found(
+        yield finding(
             "BC802", place, message, "Counts must be non-negative whole numbers", count=bad, error=InvalidValues
         )
     elif values.dtype.kind == "f" and not (values == np.rint(values)).all():
         fix = "If the values are normalized, submit with input_matrix_type='normalized'"
-        yield _found("BC803", place, "the first values are not whole numbers, so not counts", fix, severity="warning")
+        yield finding("BC803", place, "the first values are not whole numbers, so not counts", fix, severity="warning")
 
 
 def _barcodes(place: str, names: list[str]) -> Iterator[Finding]:
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         message = f"duplicate barcodes: {listing(twice, limit=3)}"
-        yield _found("BC101", place, message, "Make them unique", count=len(twice), error=InvalidNames)
-
-
-def _found(
-    code: str, path: str, message: str, fix: str, *, count: int = 1, severity: Severity = "error",
-    error: type[CheckFailed] = CheckFailed,
-) -> Finding:  # fmt: skip
-    return Finding(code, severity, path, message, count, fix=fix, error=error)
+        yield finding("BC101", place, message, "Make them unique", count=len(twice), error=InvalidNames)

@@ -13,7 +13,7 @@ import pandas as pd
 from biocolab_accessor.errors import CheckFailed, public
 from biocolab_accessor.messages import counted
 
-__all__ = ["Finding", "Report", "Severity"]
+__all__ = ["Finding", "Report", "Severity", "finding"]
 
 Severity = Literal["error", "warning", "note"]
 _ORDER = {"error": 0, "warning": 1, "note": 2}
@@ -216,6 +216,14 @@ class Report(Sequence[Finding]):
             rows += f"<tr><td colspan='3' style='{left}'>… and {more:,} more: see report.to_frame()</td></tr>"
         caption = f"<caption style='{left};color:inherit'>{self._headline()}</caption>"
         return f"<table style='color:inherit'>{caption}<tbody>{rows}</tbody></table>"
+
+
+def finding(
+    code: str, path: str, message: str, fix: str, *, count: int = 1, severity: Severity = "error",
+    error: type[CheckFailed] = CheckFailed,
+) -> Finding:  # fmt: skip
+    """A finding in a file."""
+    return Finding(code, severity, path, message, count, fix=fix, error=error)
 
 
 def _shown(path: str) -> str:

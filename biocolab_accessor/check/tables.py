@@ -25,8 +25,8 @@ from biocolab_accessor.check.genes import (
     is_gene,
     places_by_letters,
 )
-from biocolab_accessor.check.report import Finding, Report, Severity
-from biocolab_accessor.errors import CheckFailed, InvalidColumn, InvalidFile, InvalidNames, InvalidValues
+from biocolab_accessor.check.report import Finding, Report, finding
+from biocolab_accessor.errors import InvalidColumn, InvalidFile, InvalidNames, InvalidValues
 from biocolab_accessor.messages import counted, listing, quoted
 
 __all__ = [
@@ -287,14 +287,16 @@ CODES = {
     "BC803": (
         "warning",
         "Fractions in a 10x file",
-        "10x files are submitted as counts, but the first values are not whole numbers.",
+        "The first values are not whole numbers, but it is sent as counts.",
     ),
+    "BC804": ("warning", "Whole numbers in a table", "They may be counts, but are sent as normalized data by default."),
 }
 
 _MOST_LINES = 500
 _MOST_VALUES = 2_000_000
 _FEWEST = 20
 _WITH_COMMA = re.compile(r"-?\d+(?:,\d+)+(?:\.\d+)?")
+_OF_READS = ("__", "N_unmapped", "N_multimapping")
 _LEAST_KNOWN, _FAR_LESS = 0.15, 0.2
 _MISSING = frozenset(["", "na", "nan", "n/a", "null", "none", "-", "#n/a"])
 
@@ -317,6 +319,8 @@ class _Seen:
     first: dict[str, tuple[int, str]] = field(default_factory=dict)
     times: Counter[str] = field(default_factory=Counter)
     uneven: list[tuple[int, int]] = field(default_factory=list)
+    nonzero: bool = False
+    fractions: bool = False
 
 
 def opened_text(path: Path) -> IO[str]:
@@ -326,11 +330,11 @@ def opened_text(path: Path) -> IO[str]:
     return gzip.open(path, "rt", encoding="utf-8-sig") if packed else path.open(encoding="utf-8-sig")
 
 
-def check_table_file(path: Path) -> Report:
-    """Check a table file before it is sent; InvalidFile if it is not text or cannot be read."""
+def check_table_file(path: Path, *, auto: bool = False) -> Report:
+    """Check a table file before it is sent, under ``auto`` as normalized; InvalidFile if it cannot be read as text."""
     try:
         with opened_text(path) as file:
-            return Report(list(_findings(path.name, tabbed_lines(path, file) or file)))
+            return Report(list(_findings(path.name, tabbed_lines(path, file) or file, auto)))
     except UnicodeDecodeError as error:
         msg = f"{path} is not a text file in UTF-8, which servers read: {error.reason} at byte {error.start:,}"
         raise InvalidFile(msg) from error
@@ -352,32 +356,35 @@ def tabbed_lines(path: Path, file: IO[str]) -> Iterator[str] | None:
     return ("\t".join(text.replace("\t", " ") for text in row) + "\n" for row in csv.reader(file, delimiter=separator))
 
 
-def _findings(name: str, file: Iterator[str]) -> Iterator[Finding]:
+def _findings(name: str, file: Iterator[str], auto: bool) -> Iterator[Finding]:
     line = next(file, "").rstrip("\r\n")
     if "\0" in line:
-        yield _found("BC801", f"{name} line 1", "is not a line of text", "Use a table of tab-separated text")
+        yield finding("BC801", f"{name} line 1", "is not a line of text", "Use a table of tab-separated text")
         return
     header = _fields(line)
     if line.startswith("#") and len(header) < 2:
         fix = "Remove the lines that begin with #: pd.read_csv(path, sep=…, comment='#', index_col=0)"
-        yield _found("BC801", f"{name} line 1", "is a comment, but servers expect the names of the cells", fix)
+        yield finding("BC801", f"{name} line 1", "is a comment, but servers expect the names of the cells", fix)
         return
     if len(header) < 2:
         other = next((mark for mark in (",", ";", "|", " ") if line.count(mark)), "")
         what = f"no tabs, but {other!r}: servers read tab-separated tables" if other else "only one column"
         fix = f"Write it with tabs: pd.read_csv(path, sep={other or ','!r}, index_col=0).to_csv('x.tsv', sep='\\t')"
-        yield _found("BC801", f"{name} line 1", f"the header has {what}", fix)
+        yield finding("BC801", f"{name} line 1", f"the header has {what}", fix)
         return
     seen = _read(header, file)
     if not seen.lines:
-        yield _found("BC801", name, "has a header, but no values", "Check how the file was written")
+        yield finding("BC801", name, "has a header, but no values", "Check how the file was written")
         return
     for number, fields in seen.uneven[:1]:
         message = f"has {counted(fields, 'field')}, but the header has {len(header)}"
         fix = "Look for tabs within names, or for a truncated line"
-        yield _found("BC801", f"{name} line {number}", message, fix, count=len(seen.uneven))
+        yield finding("BC801", f"{name} line {number}", message, fix, count=len(seen.uneven))
     yield from _values(name, seen)
     yield from _names(name, seen)
+    if auto and seen.nonzero and not (seen.fractions or seen.first):
+        fix = "Submit with input_matrix_type='raw' if they are counts, or else 'normalized'"
+        yield finding("BC804", name, "whole numbers, but sent as normalized data", fix, severity="warning")
 
 
 def _read(header: list[str], file: Iterator[str]) -> _Seen:
@@ -411,6 +418,9 @@ def _look(seen: _Seen, number: int, column: str, text: str) -> None:
     if not good:
         seen.times[column] += 1
         seen.first.setdefault(column, (number, text))
+    elif value:
+        seen.nonzero = True
+        seen.fractions = seen.fractions or value % 1 != 0
 
 
 def _fields(line: str) -> list[str]:
@@ -428,12 +438,12 @@ def _values(name: str, seen: _Seen) -> Iterator[Finding]:
         fix = "Drop the column" if times == seen.lines else "Fill it, or drop the gene or the cell"
         if _WITH_COMMA.fullmatch(text):
             fix = "For a decimal comma: pd.read_csv(path, sep='\\t', decimal=',', index_col=0); else thousands=','"
-        yield _found("BC802", f"{name} line {number} column {column!r}", f"the value {what}{every}", fix, count=times,
+        yield finding("BC802", f"{name} line {number} column {column!r}", f"the value {what}{every}", fix, count=times,
                      error=InvalidValues)  # fmt: skip
     if of_genes:
         fix = "Drop them: df.drop(columns=[…]); servers read every column but the first as a cell"
         message = f"columns that describe genes, not cells: {listing(of_genes, limit=5)}"
-        yield _found("BC411", f"{name} line 1", message, fix, count=len(of_genes), error=InvalidColumn)
+        yield finding("BC411", f"{name} line 1", message, fix, count=len(of_genes), error=InvalidColumn)
 
 
 def _names(name: str, seen: _Seen) -> Iterator[Finding]:
@@ -441,45 +451,41 @@ def _names(name: str, seen: _Seen) -> Iterator[Finding]:
     twice = [cell for cell, times in Counter(cells).items() if times > 1]
     if twice:
         message = f"duplicate cell names: {listing(twice, limit=3)}"
-        yield _found("BC101", f"{name} line 1", message, "Make them unique", count=len(twice), error=InvalidNames)
+        yield finding("BC101", f"{name} line 1", message, "Make them unique", count=len(twice), error=InvalidNames)
     empty = [position for position, gene in enumerate(genes, 2) if not gene.strip()]
     if empty:
         message = f"{counted(len(empty), 'gene')} without a name"
-        yield _found("BC102", f"{name} line {empty[0]} column 1", message, "Begin every line with the name of its gene",
-                     count=len(empty), error=InvalidNames)  # fmt: skip
+        yield finding("BC102", f"{name} line {empty[0]} column 1", message, "Begin each line with the name of its gene",
+                      count=len(empty), error=InvalidNames)  # fmt: skip
     again = [gene for gene, times in Counter(genes).items() if times > 1 and gene.strip()]
     if again:
         line = len(genes) + 1 - genes[::-1].index(again[0])
         message = f"duplicate gene names: {listing(again, limit=3)}"
-        yield _found("BC103", f"{name} line {line}", message, "Make them unique, or add their values", count=len(again),
-                     severity="warning", error=InvalidNames)  # fmt: skip
+        yield finding("BC103", f"{name} line {line}", message, "Make them unique, or add their values",
+                      count=len(again), severity="warning", error=InvalidNames)  # fmt: skip
     if mangled := identify(_index(genes)).mangled:
         line = genes.index(mangled[0]) + 2
         message = f"{counted(len(mangled), 'gene name')} that a spreadsheet turned into dates or numbers"
         fix = "Restore the names from the original file; spreadsheets turn MARCH1, SEPT2 and DEC1 into dates"
-        yield _found("BC406", f"{name} line {line}", f"{message}: {listing(mangled, limit=3)}", fix, count=len(mangled),
-                     severity="warning")  # fmt: skip
-    ids = ids_among(cells)
-    if ids:
+        yield finding("BC406", f"{name} line {line}", f"{message}: {listing(mangled, limit=3)}", fix,
+                      count=len(mangled), severity="warning")  # fmt: skip
+    if ids := ids_among(cells):
         fix = "Write the table with its names as the index: pd.read_csv(path, index_col=0).to_csv('x.tsv', sep='\\t')"
         message = f"barcode or index columns among the cells: {listing(ids, limit=3)}"
-        yield _found("BC410", f"{name} line 1", message, fix, count=len(ids), error=InvalidColumn)
+        yield finding("BC410", f"{name} line 1", message, fix, count=len(ids), error=InvalidColumn)
     turned = "Servers expect genes in rows: pd.read_csv(path, sep='\\t', index_col=0).T.to_csv('x.tsv', sep='\\t')"
     known, other = gene_share(genes), gene_share(cells)
     if len(cells) >= _FEWEST and other >= _LEAST_KNOWN and known <= _FAR_LESS * other:
         message = f"the table looks transposed: genes in columns ({listing(cells, limit=2)})"
-        yield _found("BC409", f"{name} line 1", message, turned, severity="warning")
+        yield finding("BC409", f"{name} line 1", message, turned, severity="warning")
     elif are_row_numbers(_index(genes)) and not are_entrez(genes):
         fix = "Write the table with the names of its genes as the index: df.set_index('…').to_csv('x.tsv', sep='\\t')"
         message = f"the first column holds row numbers ({genes[0]} to {genes[-1]}), not gene names"
-        yield _found("BC410", f"{name} column 1", message, fix, error=InvalidColumn)
-    sure = annotations_among(genes)[0] + [
-        gene for gene in genes if gene.startswith(("__", "N_unmapped", "N_multimapping"))
-    ]
-    if sure:
+        yield finding("BC410", f"{name} column 1", message, fix, error=InvalidColumn)
+    if sure := annotations_among(genes)[0] + [gene for gene in genes if gene.startswith(_OF_READS)]:
         line = genes.index(sure[0]) + 2
         message = f"lines of QC or annotations, not genes: {listing(sure, limit=3)}"
-        yield _found("BC411", f"{name} line {line}", message, "Remove them", count=len(sure), error=InvalidColumn)
+        yield finding("BC411", f"{name} line {line}", message, "Remove them", count=len(sure), error=InvalidColumn)
 
 
 def _index(names: list[str]) -> pd.Index:
@@ -488,10 +494,3 @@ def _index(names: list[str]) -> pd.Index:
 
 def _plain(text: str) -> str:
     return text.casefold().replace("_", "").replace(" ", "").replace(".", "")
-
-
-def _found(
-    code: str, path: str, message: str, fix: str, *, count: int = 1, severity: Severity = "error",
-    error: type[CheckFailed] = CheckFailed,
-) -> Finding:  # fmt: skip
-    return Finding(code, severity, path, message, count, fix=fix, error=error)

@@ -30,11 +30,13 @@ import biocolab_accessor as bc
 from biocolab_accessor.clients import tasks
 from biocolab_accessor.errors import ServerError, TransportError
 from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.submit import background
 from biocolab_accessor.submit.submission import Submission
 
 __all__ = ["sweep"]
 
 _CHUNK = 64 * 1024
+_LONGEST_WAIT = 60.0
 _NAMES = ("", "a", "b", "c", "d")
 _EVERY = [(content, name) for content in (0, 1) for name in _NAMES]
 _KEYS = st.sampled_from(_EVERY)
@@ -147,6 +149,22 @@ class Machine(RuleBasedStateMachine):
                 assert call.task is not None
                 self.held.append((key, call.task, done))
         self.taken["submit without waiting"] += 1
+
+    @rule(key=_KEYS)
+    def submit_and_let_the_thread_commit(self, key: Key) -> None:
+        """The whole way, of which a thread takes the last steps."""
+        call = self.calls[key]
+        with bc.settings.override(follow=True):
+            done = self._submit(key, wait=False)
+        end = time.monotonic() + _LONGEST_WAIT
+        while background.is_followed(done) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert done.done
+        self.studies.append((key[0], done.study_info["uuid"]))
+        if not call.ended:
+            self._taken(call, key, done)
+            self._over(call, key)
+        self.taken["submit and let the thread commit"] += 1
 
     @rule(key=_KEYS, nth=st.integers(1, 3), kind=st.sampled_from(["status", "reset"]))
     def interrupt_the_upload(self, key: Key, nth: int, kind: str) -> None:
@@ -354,7 +372,7 @@ def sweep(server: Sandbox, runs: int, steps: int, seed: int = 0) -> Counter[str]
     pauses = tasks._FIRST_PAUSE
     tasks._FIRST_PAUSE = 0.01
     try:
-        with bc.settings.override(max_retries=0, progress="off"):
+        with bc.settings.override(max_retries=0, progress="off", follow=False):
             run_state_machine_as_test(
                 seeded(seed)(Machine),
                 settings=settings(

@@ -28,9 +28,10 @@ def main() -> None:
 
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
-    import_module(
-        "biocolab_accessor.sandbox.processing.pipeline"
-    )  # takes a second or two, so it is imported before the first job
+    # Both take a second or two, so they are imported before the first job, unless that waits already.
+    import_module("biocolab_accessor.sandbox.processing.pipeline")
+    if jobs.empty():
+        import_module("scanpy")
     while True:
         _run(jobs.get(), answers)
 
