@@ -7,6 +7,7 @@ import json
 import logging
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from tqdm import tqdm
@@ -16,6 +17,7 @@ import biocolab_accessor as bc
 from biocolab_accessor.cli import app
 from biocolab_accessor.clients import progress
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+from biocolab_accessor.clients.tasks import show_task
 from biocolab_accessor.connection import default
 from biocolab_accessor.errors import BiocolabError, TaskFailed, UnknownGroup
 from biocolab_accessor.submit.submission import Submission
@@ -114,6 +116,9 @@ def test_lines_of_a_servers_log_are_shown_escaped(
     assert_shown(caplog.text)
     assert_shown(screen.getvalue())
     assert_shown(submission._repr_html_())
+    with suppress(TaskFailed), bc.settings.override(progress="on"):
+        show_task(connector, "7", HOSTILE)
+    assert_shown(screen.getvalue())
     try:
         connector.get_submission_log("g", "task")
     except TaskFailed as error:

@@ -20,6 +20,7 @@ __all__ = [
     "DOWNLOADING",
     "UPLOADING",
     "downloading",
+    "exporting",
     "fetching",
     "packing",
     "processing",
@@ -46,6 +47,11 @@ def downloading(name: str) -> str:
 def fetching(study: str, unit: str) -> str:
     """While the matrix of a study is fetched into memory."""
     return f"{study} {unit}"
+
+
+def exporting(study: str) -> str:
+    """While the server makes a file of a study."""
+    return f"Exporting {study}"
 
 
 def packing(name: str) -> str:

@@ -8,11 +8,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from biocolab_accessor.clients.progress import task_bar
 from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.concurrency import until
 from biocolab_accessor.errors import BiocolabError, InvalidResponse, ServerError, TaskFailed, TimedOut
+from biocolab_accessor.messages import shown
 
-__all__ = ["TaskState", "follow_task", "may_have_forgotten", "restart_if_lost", "started_task", "task_state"]
+__all__ = [
+    "TaskState",
+    "follow_task",
+    "may_have_forgotten",
+    "restart_if_lost",
+    "show_task",
+    "started_task",
+    "task_state",
+]
 
 logger = logging.getLogger("biocolab_accessor.clients")
 
@@ -146,3 +156,9 @@ def follow_task(
             raise TimedOut(msg)
         until(stop.wait, min(pause, deadline.left()))
         pause = min(pause * 1.3, _LONGEST_PAUSE)
+
+
+def show_task(connector: TaskServer, task_id: str | int, description: str) -> TaskState:
+    """Wait until a task has succeeded, with a bar that shows the last line of its log."""
+    with task_bar(description) as bar:
+        return follow_task(connector, task_id, lambda line: bar.set_postfix_str(shown(line)))

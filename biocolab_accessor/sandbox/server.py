@@ -34,7 +34,7 @@ from biocolab_accessor.sandbox.faults.limits import OriginMiddleware, Protocol, 
 from biocolab_accessor.sandbox.faults.middleware import FaultMiddleware, control_routes
 from biocolab_accessor.sandbox.public_studies import add_public, seed
 from biocolab_accessor.sandbox.requests import Ledger
-from biocolab_accessor.sandbox.routes.table import make_app, route_names
+from biocolab_accessor.sandbox.routes import make_app, route_names
 from biocolab_accessor.sandbox.state import open_state
 from biocolab_accessor.sandbox.store.catalog import ALL_MEMBERS, DEFAULT_TOKEN, PERSONAL, PUBLIC, Group
 from biocolab_accessor.sandbox.store.files import (

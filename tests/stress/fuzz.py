@@ -38,7 +38,7 @@ from biocolab_accessor.sandbox.faults.middleware import FaultMiddleware
 from biocolab_accessor.sandbox.public_studies import DATABASE_ID
 from biocolab_accessor.sandbox.public_studies import seed as plant
 from biocolab_accessor.sandbox.requests import Ledger
-from biocolab_accessor.sandbox.routes.table import make_app, route_names
+from biocolab_accessor.sandbox.routes import make_app, route_names
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.state import State
 

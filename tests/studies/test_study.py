@@ -222,6 +222,14 @@ class TestParts:
         assert link.startswith(server.url)
         assert requests.get(link, timeout=60).content[:4] == b"\x89HDF"
 
+    def test_an_export_that_a_server_makes_is_shown(
+        self, study: Study, server: Sandbox, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with bc.settings.override(progress="on"):
+            study.export_study()
+        # BioFlex answers with a file that exists already.
+        assert ("Exporting both_ways: 00:0" in capsys.readouterr().err) == (study.source != "bioflex")
+
     def test_its_html_is_escaped(self, study: Study) -> None:
         study.title = "<script>"
         assert "<script>" not in study._repr_html_()

@@ -14,7 +14,8 @@ from scipy import sparse
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector, cell_centers
 from biocolab_accessor.clients.http import save
-from biocolab_accessor.clients.tasks import follow_task, restart_if_lost
+from biocolab_accessor.clients.progress import exporting
+from biocolab_accessor.clients.tasks import restart_if_lost, show_task
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, NotFound, UnknownEmbedding
 from biocolab_accessor.io.memory import instead
 from biocolab_accessor.io.names import is_barcodes
@@ -191,7 +192,7 @@ class ConnectorSource:
         body = {"group_id": self._group_id, "study_id": self.uuid, "species": self._species, "context": []}
 
         def result(task_id: str | int) -> dict[str, Any]:
-            follow_task(self._connector, task_id, lambda line: None)
+            show_task(self._connector, task_id, exporting(self.study_id))
             asked = {"group_id": self._group_id, "task_id": task_id}
             return self._connector.post_request("api/v1/get_export_result", asked)
 

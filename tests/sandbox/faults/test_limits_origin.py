@@ -14,7 +14,7 @@ from biocolab_accessor.sandbox.faults.faults import Faults
 from biocolab_accessor.sandbox.faults.limits import OriginMiddleware
 from biocolab_accessor.sandbox.faults.middleware import control_routes
 from biocolab_accessor.sandbox.requests import Ledger
-from biocolab_accessor.sandbox.routes.table import make_app
+from biocolab_accessor.sandbox.routes import make_app
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.patience import PATIENCE
 
