@@ -38,12 +38,12 @@ from biocolab_accessor.sandbox.routes import make_app, route_names
 from biocolab_accessor.sandbox.state import open_state
 from biocolab_accessor.sandbox.store.catalog import ALL_MEMBERS, DEFAULT_TOKEN, PERSONAL, PUBLIC, Group
 from biocolab_accessor.sandbox.store.files import (
-    PORT_FILE,
     TOKEN_FILE,
     lock_folder,
     new_token,
-    private_file,
     remove_folder,
+    store_port,
+    stored_port,
     stored_token,
 )
 from biocolab_accessor.security.redaction import Secret, sealed
@@ -315,14 +315,12 @@ class Sandbox(Hosts):
 
     def _listen_again(self, port: int) -> socket.socket:
         """A socket on a port, or else on that of the last start in this folder if it is free: addresses stay valid."""
-        file, listener = self.path / PORT_FILE, None
+        listener = None
         if not port:
-            with suppress(OSError, ValueError, SandboxError):
-                listener = listen(self._host, int(file.read_text(encoding="ascii")[:6]))
+            with suppress(SandboxError):
+                listener = listen(self._host, stored_port(self.path))
         listener = listener or listen(self._host, port)
-        with suppress(OSError):
-            private_file(file)
-            file.write_text(str(listener.getsockname()[1]), encoding="ascii")
+        store_port(self.path, listener.getsockname()[1])
         return listener
 
     def _is_owner(self, token: str) -> bool:

@@ -261,6 +261,21 @@ class TestToken:
             assert (tmp_path / "kept" / "token").read_text() == f"{server.token}\n"
             assert len(server.token) == 32
 
+    @pytest.mark.skipif(os.name == "nt", reason="Windows has no FIFOs in folders")
+    @pytest.mark.parametrize("name", ["token", "catalogue.sqlite", "worker.log", "port", "lock"])
+    def test_a_fifo_in_the_folder_does_not_hang_a_sandbox(self, tmp_path: Path, name: str, cold_workers: None) -> None:
+        os.mkfifo(tmp_path / name)
+        if name in ("token", "catalogue.sqlite"):
+            with pytest.raises(SandboxError, match="it is a FIFO, not a file"):
+                bc.sandbox(tmp_path, new=True)
+            return
+        with bc.sandbox(tmp_path, new=True) as server:
+            if name == "port":
+                assert server.url == f"http://127.0.0.1:{(tmp_path / 'port').read_text()}"
+            if name == "worker.log":
+                with pytest.raises(SandboxError, match="it is a FIFO, not a file"):
+                    server._state.tasks._ensure_worker()
+
     @pytest.mark.skipif(os.name == "nt", reason="not everybody can make links there")
     def test_a_token_file_that_is_a_link_is_not_read(self, tmp_path: Path) -> None:
         (tmp_path / "kept").mkdir()

@@ -19,11 +19,10 @@ from filelock import FileLock, Timeout
 
 from biocolab_accessor.concurrency import ended
 from biocolab_accessor.errors import SandboxError
-from biocolab_accessor.platforms import is_open_elsewhere, replace, sync
+from biocolab_accessor.platforms import expect_regular, is_open_elsewhere, opened_regular, replace, sync
 
 __all__ = [
     "CATALOG_FILE",
-    "PORT_FILE",
     "TOKEN_FILE",
     "Database",
     "lock_folder",
@@ -35,6 +34,8 @@ __all__ = [
     "remove",
     "remove_all",
     "remove_folder",
+    "store_port",
+    "stored_port",
     "stored_token",
 ]
 
@@ -46,10 +47,8 @@ CATALOG_FILE = "catalogue.sqlite"
 TOKEN_FILE = "token"
 """Name of the file in a sandbox's folder with the token that was generated for it."""
 
-PORT_FILE = "port"
-"""Name of the file in a sandbox's folder with the port of its last start."""
-
-_OURS = ("lock", TOKEN_FILE, PORT_FILE, "studies", "uploads", "exports", "worker.log", "numba", "matplotlib")
+_PORT_FILE = "port"
+_OURS = ("lock", TOKEN_FILE, _PORT_FILE, "studies", "uploads", "exports", "worker.log", "numba", "matplotlib")
 _OTHERS = 0o077
 _TOKEN = re.compile(r"[!-~]{16,200}", re.ASCII)
 
@@ -69,6 +68,8 @@ def private_folder(path: Path) -> None:
 
 def private_file(path: Path) -> None:
     """Create an empty private file, or make an existing one private."""
+    with suppress(FileNotFoundError):
+        expect_regular(path.stat())  # a FIFO would wait for a reader
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
     make_private(path)
 
@@ -95,10 +96,7 @@ def lock_folder(path: Path, *, temporary: bool = False) -> FileLock:
 def _line_to(path: Path) -> str:
     """A line of code that connects to the sandbox in a folder, or starts another one if its address is not known."""
     token = path / TOKEN_FILE
-    try:
-        port = int((path / PORT_FILE).read_text(encoding="ascii")[:6])
-    except (OSError, ValueError):
-        port = 0
+    port = stored_port(path)
     if not (port and token.is_file()):
         return "bc.sandbox()"
     host = f"http://127.0.0.1:{port}/t2d_index_tool/"
@@ -122,6 +120,22 @@ def _own_folder(path: Path) -> None:
         raise SandboxError(msg)
 
 
+def stored_port(folder: Path) -> int:
+    """The port of the last start in a sandbox's folder; 0 if it is not known."""
+    with suppress(OSError, ValueError), opened_regular(folder / _PORT_FILE) as (descriptor, _):
+        return int(os.read(descriptor, 6))
+    return 0
+
+
+def store_port(folder: Path, port: int) -> None:
+    """Store the port of this start, if the disk takes it."""
+    path = folder / _PORT_FILE
+    with suppress(OSError):
+        remove(path)  # it may be anything but a file
+        private_file(path)
+        path.write_text(str(port), encoding="ascii")
+
+
 def new_token() -> str:
     """A random token."""
     return secrets.token_hex(16)
@@ -138,6 +152,8 @@ def stored_token(folder: Path) -> str:
 
 def _stored_token(path: Path) -> str:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    with suppress(FileNotFoundError):
+        expect_regular(path.lstat())
     with open(os.open(path, flags, 0o600), "r+", encoding="utf-8", errors="replace") as file:
         kept = file.read(1000).strip()
         if _TOKEN.fullmatch(kept) and not _is_shared(file.fileno()):
