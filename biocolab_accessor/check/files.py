@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 import zlib
 from collections import Counter
@@ -99,7 +100,7 @@ def open_h5ad(path: Path) -> AnnData:
     path = expanded(path)
     if not path.is_file():
         pipeline = pipeline_in(path) if path.is_dir() else ""
-        msg = f"{path} is a folder {pipeline}" if pipeline else f"{path} {_instead(path)}: use the path of an h5ad file"
+        msg = f"{path} is a folder {pipeline}" if pipeline else f"{path} {_instead(path)}"
         raise (InvalidFile if path.exists() else MissingFile)(msg)
     if not is_hdf5(path):
         with opened_regular(path) as (descriptor, _):
@@ -120,14 +121,17 @@ def open_h5ad(path: Path) -> AnnData:
 
 
 def _instead(path: Path) -> str:
-    """Why a path is not a file."""
+    """Why a path is not a file, and what to give."""
+    if address := re.match(r"([a-z]\w+):/+", str(path)):  # Path has made one slash of two
+        return f"is a {address[1]} address: download it, and give the file"
+    what = "does not exist"
     try:
         expect_regular(os.stat(path))
     except FileNotFoundError:
-        return "does not exist"
+        pass
     except OSError as error:
-        return "is a folder" if path.is_dir() else str(error.strerror).replace("it is", "is")
-    return "does not exist"
+        what = "is a folder without a 10x matrix" if path.is_dir() else str(error.strerror).replace("it is", "is")
+    return f"{what}: give an h5ad file, a 10x h5 file, a table, or a folder with a 10x matrix"
 
 
 def _open(path: Path, foreign: Foreign) -> AnnData:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -19,6 +18,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from biocolab_accessor.cli.hints import assignment, for_terminal, literal
 from biocolab_accessor.cli.output import (
     HelpByDefault,
     Json,
@@ -31,7 +31,13 @@ from biocolab_accessor.cli.output import (
     say,
 )
 from biocolab_accessor.concurrency import until
-from biocolab_accessor.errors import BiocolabError, ConfigurationError, InvalidArgument, MissingCredentials
+from biocolab_accessor.errors import (
+    BiocolabError,
+    ConfigurationError,
+    InvalidArgument,
+    MissingCredentials,
+    SandboxError,
+)
 from biocolab_accessor.messages import counted, quoted
 
 if TYPE_CHECKING:
@@ -155,6 +161,10 @@ def serving(
                 sandbox.reset()
             with suppress(KeyboardInterrupt):
                 yield sandbox
+    except SandboxError as error:
+        if path is not None and error.line.startswith("bc.connect("):
+            error.line = "\n  ".join(_lines_of_running(path))
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -169,17 +179,29 @@ def lines_to_paste(sandbox: Sandbox) -> tuple[list[str], list[str]]:
     """Lines for a shell and for Python that connect to a sandbox; a token from the environment is not shown."""
     known = sandbox.token_file is not None
     windows = os.name == "nt"
-    shell, python = [], ["import biocolab_accessor as bc"] if known else ["import os", "import biocolab_accessor as bc"]
+    python = ["import biocolab_accessor as bc"] if known else ["import os", "import biocolab_accessor as bc"]
+    shell = []
     arguments = []
     for name, value in sandbox.environment().items():
         argument = name.removeprefix("BIOCOLAB_").lower()
         if known or not name.endswith("_TOKEN"):
-            assigned, given = f"'{value}'" if windows else shlex.quote(value), repr(value)
+            assigned, given = literal(value), repr(value)
         else:
             assigned, given = f"$env:{TOKEN}" if windows else f'"${TOKEN}"', f'os.environ["{TOKEN}"]'
-        shell.append(f"$env:{name} = {assigned}" if windows else f"export {name}={assigned}")
+        shell.append(assignment(name, assigned))
         arguments.append(f"    {argument}={given},")
     return shell, [*python, "bc.connect(", *arguments, ")"]
+
+
+def _lines_of_running(path: Path) -> list[str]:
+    """Lines for a shell that connect to the sandbox that runs in a folder, without showing its token."""
+    from biocolab_accessor.sandbox.server import Hosts
+    from biocolab_accessor.sandbox.store.files import TOKEN_FILE, stored_port
+
+    hosts, file = Hosts(), literal(str(path.absolute() / TOKEN_FILE))
+    hosts.url, hosts.token = f"http://127.0.0.1:{stored_port(path)}", ""
+    token = f"(Get-Content {file})" if os.name == "nt" else f'"$(cat {file})"'
+    return [assignment(name, literal(value) if value else token) for name, value in hosts.environment().items()]
 
 
 def demo(
@@ -237,7 +259,7 @@ def doctor(
     if as_json:
         print_json([asdict(seen) for seen in found])
     elif not out.is_terminal:
-        print_table([asdict(seen) for seen in found])
+        print_table([asdict(seen) | {"fix": for_terminal(seen.fix)} for seen in found])
     else:
         _print_topics(found)
     if not as_json:
@@ -263,7 +285,7 @@ def _print_topics(found: list[Observation]) -> None:
         mark, style = _MARKS[seen.state]
         message = Text(seen.message)
         if seen.fix:
-            message.append(f"\n→ {seen.fix}", "cyan" if seen.state in ("warning", "broken") else "dim")
+            message.append(f"\n→ {for_terminal(seen.fix)}", "cyan" if seen.state in ("warning", "broken") else "dim")
         table.add_row(Text(mark, style), Text(seen.subject), message)
     out.print(table)
 

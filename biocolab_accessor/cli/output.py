@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
+from biocolab_accessor.cli.hints import for_terminal, learn_options
 from biocolab_accessor.errors import (
     BiocolabError,
     ConfigurationError,
@@ -168,13 +169,15 @@ def print_submission(submission: Submission, *, as_json: bool) -> None:
         err.print("It was submitted before, so nothing was sent.")
     if not submission.done:
         option = "" if submission.source == "bbrowserx" else f" --to {submission.source}"
-        line = f"The server processes it. This makes it a study: biocolab wait {submission.task_id}{option}"
+        state = "has processed" if answer["status"] == "SUCCESS" else "processes"
+        line = f"The server {state} it. This makes it a study: biocolab wait {submission.task_id}{option}"
         err.print(line, markup=False, soft_wrap=True)
 
 
 def say(kind: str, style: str, message: object) -> None:
-    """Print a message on stderr; wrapped in a terminal, one line in a log."""
-    err.print(Text(kind, style) + Text(f": {shown(message, lines=True)}"), soft_wrap=not err.is_terminal)
+    """Print a message on stderr, with commands for its Python code; wrapped in a terminal, one line in a log."""
+    text = shown(for_terminal(str(message)), lines=True)
+    err.print(Text(kind, style) + Text(f": {text}"), soft_wrap=not err.is_terminal)
 
 
 def _one_line(value: Any) -> str:
@@ -195,6 +198,7 @@ _CODES: tuple[tuple[type[BiocolabError], int], ...] = (
 )
 
 _INTERRUPTED = 130
+_OF_A_SHELL = ("biocolab ", "export ", "read ", "$env:")  # other lines that help are Python
 
 
 def code_of(error: type[BaseException]) -> int:
@@ -227,6 +231,7 @@ class Commands(HelpByDefault):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
+        learn_options(self.commands.values())
         with _errors_as_messages(debug=bool(ctx.params.get("debug"))):
             return super().invoke(ctx)
 
@@ -239,7 +244,8 @@ def _errors_as_messages(*, debug: bool) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt as interrupt:
-            said = ": ".join(["interrupted", *getattr(interrupt, "__notes__", ())])
+            notes = "\n".join(getattr(interrupt, "__notes__", ()))
+            said = f"interrupted: {notes[0].lower()}{for_terminal(notes)[1:]}" if notes else "interrupted"
             err.print(said, markup=False, soft_wrap=not err.is_terminal)
             raise typer.Exit(_INTERRUPTED) from None
         except (BiocolabError, ModuleNotFoundError, OSError) as error:
@@ -248,7 +254,10 @@ def _errors_as_messages(*, debug: bool) -> Iterator[None]:
             if debug:
                 err.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True, end="")
             else:
-                say(type(error).__name__, "bold red", "\n".join([str(error), *getattr(error, "__notes__", ())]))
+                parts = [str(error), *getattr(error, "__notes__", ())]
+                line = for_terminal(getattr(error, "line", ""))
+                parts += [f"  {line}"] if line.startswith(_OF_A_SHELL) else []
+                say(type(error).__name__, "bold red", "\n".join(parts))
             raise typer.Exit(code_of(type(error))) from error
 
 

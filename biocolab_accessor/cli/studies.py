@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,7 +53,7 @@ def studies(
         str | None, typer.Argument(metavar="GROUP", help="Id or name of the group; default personal.")
     ] = None,
     group: Annotated[str | None, typer.Option(help="The same, named as for submit and pull.")] = None,
-    species: Species = "human",
+    species: Annotated[str, typer.Option(help="human, mouse, primate, others or all.")] = "human",
     source: Annotated[Server, typer.Option(help="Which server.")] = Server.bbrowserx,
     as_json: Json = False,
 ) -> None:
@@ -68,18 +67,19 @@ def studies(
         msg = f"the group is {name!r}, but --group is {group!r}: give only one"
         raise InvalidArgument(msg)
     group = next((each for each in (name, group) if each is not None), "personal")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "group .* has no .* study")  # said below in the words of a terminal
-        rows = bc.studies(group, species=species, source=source.value).to_dict("records")
+    every = species == "all"
+    rows = bc.studies(group, species=None if every else species, source=source.value).to_dict("records")
     if as_json:
         print_json(rows)
     else:
         more = [name for name in _WHERE_SENT if rows and name in rows[0]]
-        shown = [{name: row[name] for name in ("study_id", "title", *more, "created_by")} for row in rows]
+        names = ("study_id", *(["species"] if every else []), "title", *more, "created_by")
+        shown = [{name: row[name] for name in names} for row in rows]
         for line, uuid in zip(shown, _short([row["uuid"] for row in rows]), strict=True):
             line |= {name: _readable(line[name]) for name in more}
             line["uuid"] = uuid
-        print_table(shown, empty=f"no {species} study in {group!r}; the server lists one --species at a time")
+        if rows or every:  # else bc.studies has warned
+            print_table(shown, empty=f"group {group!r} has no studies")
 
 
 _BRIEF = ("study", "group", "species", "title", "matched", "reference")
@@ -209,8 +209,8 @@ def pull(
     if output is None and not dry_run:
         msg = "no output file: give --output FILE.h5ad, or --dry-run to see the size"
         raise InvalidArgument(msg)
-    if output is not None and output.suffix == ".zarr":
-        msg = f"{output} is a Zarr name, but pull writes h5ad: use --output {output.with_suffix('.h5ad')}"
+    if output is not None and output.suffix.lower() not in ("", ".h5ad"):
+        msg = f"{output} ends in {output.suffix}, but pull writes h5ad: use --output {output.with_suffix('.h5ad')}"
         raise InvalidArgument(msg)
     if version is not None and source is not Source.bioflex:
         msg = f"version is {version}, but {source.value} has no databases: drop --version, or use --source bioflex"

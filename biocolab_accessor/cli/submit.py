@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from biocolab_accessor.cli.hints import for_terminal
 from biocolab_accessor.cli.output import (
     Json,
     MatrixType,
@@ -96,7 +97,7 @@ def check(
     if as_json:
         print_json(rows)
     elif not out.is_terminal and rows:
-        print_table([{**row, "examples": ", ".join(row["examples"])} for row in rows])
+        print_table([{**row, "fix": for_terminal(row["fix"]), "examples": ", ".join(row["examples"])} for row in rows])
     raise typer.Exit(0 if ready else 1)
 
 
@@ -107,7 +108,7 @@ def _rows(file: Path, report: Report) -> list[dict[Any, Any]]:
 def _shown(finding: Finding) -> dict[str, Any]:
     style = _STYLES[finding.severity]
     shown = {"code": Text(finding.code, style), "severity": Text(finding.severity, style)}
-    return {**shown, "where": finding.path, "problem and fix": finding.text}
+    return {**shown, "where": finding.path, "problem and fix": for_terminal(finding.text)}
 
 
 def submit(
@@ -184,8 +185,7 @@ def submit(
         fields = {name: getattr(plan, name) for name in plan.__dataclass_fields__ if name not in ("plans", "report")}
         print_json({"ok": plan.ok, **fields, "findings": plan.report.to_frame().to_dict("records")})
     else:
-        text = repr(plan).replace("the same call without dry_run", "the same command without --dry-run")
-        text = text.replace("input_matrix_type='raw'", "--input-matrix-type raw")
+        text = for_terminal(repr(plan))
         if out.is_terminal:
             text = "\n".join(
                 fill(line, out.width, subsequent_indent="    ", break_on_hyphens=False) for line in text.splitlines()

@@ -431,8 +431,8 @@ class Submission:
     def _how_to_go_on(self) -> str:
         option = "" if self.source == "bbrowserx" else f" --to {self.source}"
         return (
-            "To go on, repeat the call, or run the first line in a terminal, or the second one here:\n"
-            f"  biocolab wait {self.task_id}{option}\n  {call_of(self.task_id, self.source)}.wait()"
+            f"To go on, repeat the call, or run\n  {call_of(self.task_id, self.source)}.wait()\n"
+            f"or, in a terminal,\n  biocolab wait {self.task_id}{option}"
         )
 
     async def _ended(self) -> Submission:
