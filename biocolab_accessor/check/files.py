@@ -100,8 +100,15 @@ def open_h5ad(path: Path) -> AnnData:
     path = expanded(path)
     if not path.is_file():
         pipeline = pipeline_in(path) if path.is_dir() else ""
-        msg = f"{path} is a folder {pipeline}" if pipeline else f"{path} {_instead(path)}"
-        raise (InvalidFile if path.exists() else MissingFile)(msg)
+        # Path has made one slash of the two in an address.
+        address = re.sub(r"^([a-z]\w+:)/(?=\w)", r"\1//", path.as_posix())
+        if pipeline:
+            msg = f"{path} is a folder {pipeline}"
+        elif "://" in address:
+            msg = f"{address} is an address: download it, and give the file"
+        else:
+            msg = f"{path} {_instead(path)}: give an h5ad file, a 10x h5 file, a table, or a folder with a 10x matrix"
+        raise (InvalidFile if path.exists() or "://" in address else MissingFile)(msg)
     if not is_hdf5(path):
         with opened_regular(path) as (descriptor, _):
             kind = _BY_ENDING.get(path.suffix.casefold()) or _looks_like(os.read(descriptor, 512))
@@ -121,17 +128,14 @@ def open_h5ad(path: Path) -> AnnData:
 
 
 def _instead(path: Path) -> str:
-    """Why a path is not a file, and what to give."""
-    if address := re.match(r"([a-z]\w+):/+", str(path)):  # Path has made one slash of two
-        return f"is a {address[1]} address: download it, and give the file"
-    what = "does not exist"
+    """Why a path is not a file."""
     try:
         expect_regular(os.stat(path))
     except FileNotFoundError:
-        pass
+        return "does not exist"
     except OSError as error:
-        what = "is a folder without a 10x matrix" if path.is_dir() else str(error.strerror).replace("it is", "is")
-    return f"{what}: give an h5ad file, a 10x h5 file, a table, or a folder with a 10x matrix"
+        return "is a folder without a 10x matrix" if path.is_dir() else str(error.strerror).replace("it is", "is")
+    return "does not exist"
 
 
 def _open(path: Path, foreign: Foreign) -> AnnData:

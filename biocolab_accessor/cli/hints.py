@@ -14,11 +14,8 @@ __all__ = ["assignment", "for_terminal", "learn_options", "literal"]
 # Sentences that a terminal needs in other words. The rules below translate the code in the others.
 _SENTENCES: tuple[tuple[str, str], ...] = (
     (r"\S+, in a terminal with (?=--)", ""),
-    (r", or run\n  bc\.\S+\nor, in a terminal,\n", ", or run\n"),
-    (
-        r"To go on with study (['\"])(.*?)\1, repeat the call$",
-        r"To go on, repeat the command, or run\n  biocolab resume \2",
-    ),
+    (r", or run in a terminal\n(  biocolab .*)\nor in Python\n  bc\..*", r", or run\n\1"),
+    (r"To go on with study (.+), repeat the call$", r"To go on, repeat the command, or run\n  bc.resume(\1)"),
     (r", in a terminal(?=:\n)| \(in a terminal: [^)]*\)(?=:\n)", ""),
     (r"\b([Rr])epeat the (?:submit )?call\b(?!, adata)", r"\1epeat the command"),
     (r"\bthe same call without dry_run\b", "the same command without --dry-run"),
@@ -31,6 +28,7 @@ _COMMANDS = {
     "doctor": "doctor",
     "groups": "groups",
     "replay": "replay",
+    "resume": "resume",
     "sandbox": "sandbox",
     "search": "search",
     "studies": "studies",

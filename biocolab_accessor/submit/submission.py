@@ -431,8 +431,8 @@ class Submission:
     def _how_to_go_on(self) -> str:
         option = "" if self.source == "bbrowserx" else f" --to {self.source}"
         return (
-            f"To go on, repeat the call, or run\n  {call_of(self.task_id, self.source)}.wait()\n"
-            f"or, in a terminal,\n  biocolab wait {self.task_id}{option}"
+            f"To go on, repeat the call, or run in a terminal\n  biocolab wait {self.task_id}{option}\n"
+            f"or in Python\n  {call_of(self.task_id, self.source)}.wait()"
         )
 
     async def _ended(self) -> Submission:

@@ -107,10 +107,13 @@ def test_a_file_that_only_begins_like_hdf5_is_broken(tmp_path):
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    for path, what in ((tmp_path / "no.h5ad", "does not exist"), (tmp_path, "is a folder")):
+    for path, what in ((tmp_path / "no.h5ad", "does not exist"), (tmp_path, "is a folder without a 10x matrix")):
         with pytest.raises(InvalidFile) as caught:
             bc.check(path)
-        assert str(caught.value) == f"{path} {what}: use the path of an h5ad file"
+        kinds = "an h5ad file, a 10x h5 file, a table, or a folder with a 10x matrix"
+        assert str(caught.value) == f"{path} {what}: give {kinds}"
+    with pytest.raises(InvalidFile, match=r"^https://x\.org/a\.h5ad is an address: download it, and give the file$"):
+        bc.check("https://x.org/a.h5ad")
 
 
 def test_a_path_may_begin_with_the_home_folder(tmp_path, monkeypatch):

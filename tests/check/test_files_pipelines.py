@@ -98,5 +98,7 @@ def test_the_command_line_says_the_same(folder: Path, command: str, server: bc.S
 def test_a_folder_that_lacks_a_part_is_not_called_so(missing: str, tmp_path: Path) -> None:
     for name in {"all_genes.csv", "cell_metadata.csv", "DGE.mtx"} - {missing}:
         (tmp_path / name).write_text("x")
-    with pytest.raises(InvalidFile, match="is a folder: use the path of an h5ad file"):
+    with pytest.raises(
+        InvalidFile, match="is a folder without a 10x matrix: give an h5ad file, a 10x h5 file, a table, or"
+    ):
         bc.check(tmp_path)

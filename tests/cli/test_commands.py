@@ -9,20 +9,23 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 import biocolab_accessor as bc
 from biocolab_accessor.cli import app
-from biocolab_accessor.cli.output import print_json
+from biocolab_accessor.cli.output import print_json, print_submission
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.submit import background, resume
 from tests.builders import layer_names
+from tests.patience import until
 from tests.studies.sources.test_sources_terms import assign
 from tests.warm import start_python
 
 pytestmark = [pytest.mark.smoke, pytest.mark.usefixtures("server")]
 
 _COMMANDS = ("demo", "sandbox", "check", "submit", "pull", "groups", "studies", "search", "summary", "doctor")
+_PAGE = Path(__file__).parents[2] / "docs" / "howto" / "terminal.md"
 
 
 def run(*arguments: object) -> Result:
@@ -172,8 +175,10 @@ def test_tables_outside_a_terminal_are_tab_separated_with_a_header() -> None:
 def test_an_empty_list_is_reported_on_stderr() -> None:
     done = run("studies", "--species", "others")
     assert (done.exit_code, done.stdout) == (0, "")
-    assert "no others study in 'personal'" in done.stderr
-    assert "bc." not in done.stderr
+    said = (
+        "warning: group 'personal' has no others study; this lists all species: biocolab studies personal --species all"
+    )
+    assert " ".join(done.stderr.split()) == said
 
 
 def test_the_name_of_a_group_is_not_markup() -> None:
@@ -181,7 +186,7 @@ def test_the_name_of_a_group_is_not_markup() -> None:
         server.add_group("odd", "Lab [/red] [b]", members=[server.email])
         done = run("studies", "Lab [/red] [b]")
     assert done.exit_code == 0
-    assert "no human study in 'Lab [/red] [b]'" in done.stderr.replace("\n", " ")
+    assert "group 'Lab [/red] [b]' has no human study" in done.stderr.replace("\n", " ")
 
 
 def test_nan_and_infinity_are_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,7 +284,11 @@ def test_an_unreadable_file_is_an_error_in_the_json(file: Path, tmp_path: Path) 
     junk, gone = str(tmp_path / "junk.h5ad"), str(tmp_path / "gone.h5ad")
     assert errors == [
         (junk, "InvalidFile", f"{junk} is not an h5ad file: it is a text file"),
-        (gone, "InvalidFile", f"{gone} does not exist: use the path of an h5ad file"),
+        (
+            gone,
+            "InvalidFile",
+            f"{gone} does not exist: give an h5ad file, a 10x h5 file, a table, or a folder with a 10x matrix",
+        ),
     ]
     assert len({tuple(row) for row in rows}) == 1  # each has the same keys
 
@@ -289,6 +298,12 @@ def test_check_of_batches_names_the_column(file: Path) -> None:
     done = run("check", file, "--batch-key", "sampel", "--json")
     assert done.exit_code == 1
     assert "did you mean 'sample'" in json.loads(done.stdout)[0]["message"]
+
+
+def test_the_documentation_lists_every_command() -> None:
+    table = re.findall(r"^\| (`.+?) \|", _PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    listed = [name for row in table for name in re.findall("`biocolab ([a-z]+)`", row)]
+    assert sorted(listed) == sorted(get_command(app).commands)
 
 
 @pytest.mark.parametrize("command", _COMMANDS)
@@ -364,3 +379,28 @@ def test_studies_are_found_by_words() -> None:
     assert run("search", "pbmc", "profiling").stdout.startswith("study\tgroup\tspecies\ttitle\tmatched\treference\n")
     assert run("search").exit_code == 2
     assert "no study was found" in run("search", "qqqqqq").stderr
+
+
+def test_studies_of_all_species_have_a_column_for_it(server: Sandbox, counts: ad.AnnData) -> None:
+    with bc.sandbox(new=True):
+        assert "group 'personal' has no studies" in run("studies", "--species", "all").stderr
+        counts.biocolab.submit(study_id="OF_MICE", species="mouse", skip_dimred=True)
+        header, row = run("studies", "--species", "all").stdout.splitlines()
+    assert header.split("\t")[:2] == ["study_id", "species"]
+    assert row.split("\t")[:2] == ["OF_MICE", "mouse"]
+
+
+def test_pull_refuses_an_output_that_is_named_like_another_format(server: Sandbox, tmp_path: Path) -> None:
+    done = run("pull", "NO_SUCH_STUDY", "-o", tmp_path / "n.csv")
+    assert done.exit_code == 2  # before the study is looked for
+    assert f"n.csv ends in .csv, but pull writes h5ad: use --output {tmp_path}/n.h5ad" in " ".join(done.stderr.split())
+
+
+def test_a_processed_task_is_not_said_to_be_processed_still(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with bc.settings.override(follow=False):
+        submission = bc.submit([file], study_id="processed", skip_dimred=True, wait=False)
+    until(lambda: submission.status == "SUCCESS")
+    print_submission(submission, as_json=False)
+    wanted = f"The server has processed it. This makes it a study: biocolab wait {submission.task_id}"
+    assert " ".join(capsys.readouterr().err.split()) == wanted
+    submission.wait()

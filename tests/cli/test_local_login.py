@@ -69,10 +69,10 @@ def test_a_token_that_does_not_come_first_is_a_warning(ring: InMemory) -> None:
     with bc.settings.override(private_host=_ELSEWHERE, private_token="of-the-environment"):
         done = run("login", "--token-stdin", "--no-verify", token="of-the-keyring")
         assert ring.entries[_ELSEWHERE] == "of-the-keyring"
-        said = "warning: the token from bc.settings.private_token ($BIOCOLAB_PRIVATE_TOKEN) comes first"
+        said = "warning: the token from $BIOCOLAB_PRIVATE_TOKEN comes first"
         assert said in done.stderr
         done = run("login", "https://lab.example/", "--token-stdin", "--no-verify", token="of-the-keyring")
-        assert f"warning: the host '{_ELSEWHERE}' from bc.settings.private_host" in done.stderr
+        assert f"warning: the host '{_ELSEWHERE}' from $BIOCOLAB_PRIVATE_HOST" in done.stderr
     assert "of-the-" not in done.output
 
 

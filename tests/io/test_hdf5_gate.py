@@ -126,7 +126,7 @@ def test_the_file_that_was_checked_is_the_one_that_is_read(tmp_path: Path) -> No
 def test_a_fifo_is_not_hdf5_and_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x")
     assert not is_hdf5(tmp_path / "x")
-    with pytest.raises(InvalidFile, match="is a FIFO, not a file: use the path of an h5ad file"):
+    with pytest.raises(InvalidFile, match="is a FIFO, not a file: give an h5ad file"):
         bc.check(tmp_path / "x")
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import anndata as ad
@@ -289,6 +290,17 @@ class TestTheCommand:
         assert CliRunner().invoke(app, ["resume", "one of two"]).exit_code == 0
         assert len(studies("one of two")) == 1
         assert studies("two of two") == []
+
+    def test_is_named_where_the_upload_was_interrupted(self, faulty: Sandbox, file: Path) -> None:
+        faulty.faults.add("upload_chunk", nth=range(2, 20), status=503)
+        with bc.settings.override(chunk_size=CHUNK):
+            done = CliRunner().invoke(app, ["submit", str(file), "--study-id", "cut off", "--skip-dimred"])
+        faulty.faults.clear()
+        assert "The server keeps the data that it has received. To go on, repeat the" in done.stderr
+        command = done.stderr.splitlines()[-1].strip()
+        assert command == "biocolab resume 'cut off'"
+        assert CliRunner().invoke(app, shlex.split(command)[1:]).exit_code == 0
+        assert len(studies("cut off")) == 1
 
     def test_forgets_and_lists(self, faulty: Sandbox, file: Path) -> None:
         break_off(faulty, "upload_chunk", file, study_id="drop me")
