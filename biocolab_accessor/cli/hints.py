@@ -16,6 +16,8 @@ _SENTENCES: tuple[tuple[str, str], ...] = (
     (r"\S+, in a terminal with (?=--)", ""),
     (r", or run in a terminal\n(  biocolab .*)\nor in Python\n  bc\..*", r", or run\n\1"),
     (r"To go on with study (.+), repeat the call$", r"To go on, repeat the command, or run\n  bc.resume(\1)"),
+    (r"^The whole log:\n(?=  bc)", "The whole log, in Python:\n"),
+    (r"this lists all species: (?=bc)", "this lists all species:\n  "),
     (r", in a terminal(?=:\n)| \(in a terminal: [^)]*\)(?=:\n)", ""),
     (r"\b([Rr])epeat the (?:submit )?call\b(?!, adata)", r"\1epeat the command"),
     (r"\bthe same call without dry_run\b", "the same command without --dry-run"),
@@ -40,7 +42,7 @@ _COMMANDS = {
 _TEXT = r"'[^'\n]*'|\"[^\"\n]*\""
 _CALL = re.compile(
     rf"(?:from getpass import getpass; )?\bbc\.(\w+)\(((?:[^()'\"\n]|{_TEXT}|\((?:[^()'\"\n]|{_TEXT})*\))*)\)"
-    r"(?:\.(?:wait|study|to_frame)\(\))*"
+    r"(?:\.(?:wait|study|to_frame)\(\))*(?!\.\w)"
 )
 _SETTING = re.compile(r"\bbc\.settings\.([a-z0-9_]+)(?:, \$BIOCOLAB_\w+| \(\$BIOCOLAB_\w+\))?")
 # Calls are matched first: their arguments stay.
@@ -87,7 +89,10 @@ def _command(found: re.Match[str]) -> str:
         call = ast.parse(f"f({arguments})", mode="eval").body
         assert isinstance(call, ast.Call)
         if name == "connect":
-            return "; ".join(_exported(f"BIOCOLAB_{each.arg}".upper(), each.value) for each in call.keywords)
+            alone = found.string[: found.start()].rpartition("\n")[2] == "  "
+            return ("\n  " if alone else "; ").join(
+                _exported(f"BIOCOLAB_{each.arg}".upper(), each.value) for each in call.keywords
+            )
         words = [f"biocolab {_COMMANDS[name]}", *map(_word, call.args)]
         words += [_option_of(str(each.arg), _word(each.value)) or _refuse(each.value) for each in call.keywords]
     except (SyntaxError, ValueError):

@@ -259,7 +259,7 @@ def doctor(
     if as_json:
         print_json([asdict(seen) for seen in found])
     elif not out.is_terminal:
-        print_table([asdict(seen) | {"fix": for_terminal(seen.fix)} for seen in found])
+        print_table([{name: for_terminal(text) for name, text in asdict(seen).items()} for seen in found])
     else:
         _print_topics(found)
     if not as_json:
@@ -283,7 +283,7 @@ def _print_topics(found: list[Observation]) -> None:
             topic = seen.topic
             table.add_row("", Text(topic, "bold"), "")
         mark, style = _MARKS[seen.state]
-        message = Text(seen.message)
+        message = Text(for_terminal(seen.message))
         if seen.fix:
             message.append(f"\n→ {for_terminal(seen.fix)}", "cyan" if seen.state in ("warning", "broken") else "dim")
         table.add_row(Text(mark, style), Text(seen.subject), message)

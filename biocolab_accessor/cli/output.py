@@ -176,8 +176,9 @@ def print_submission(submission: Submission, *, as_json: bool) -> None:
 
 def say(kind: str, style: str, message: object) -> None:
     """Print a message on stderr, with commands for its Python code; wrapped in a terminal, one line in a log."""
-    text = shown(for_terminal(str(message)), lines=True)
-    err.print(Text(kind, style) + Text(f": {text}"), soft_wrap=not err.is_terminal)
+    text = Text(kind, style) + Text(f": {shown(for_terminal(str(message)), lines=True)}")
+    for line in text.split("\n"):  # a command stays one line, to be copied
+        err.print(line, soft_wrap=not err.is_terminal or line.plain.startswith("  "))
 
 
 def _one_line(value: Any) -> str:
@@ -198,7 +199,7 @@ _CODES: tuple[tuple[type[BiocolabError], int], ...] = (
 )
 
 _INTERRUPTED = 130
-_OF_A_SHELL = ("biocolab ", "export ", "read ", "$env:")  # other lines that help are Python
+_OF_A_SHELL = ("  biocolab ", "  export ", "  read ", "  $env:")  # other lines that help are Python
 
 
 def code_of(error: type[BaseException]) -> int:
@@ -245,8 +246,10 @@ def _errors_as_messages(*, debug: bool) -> Iterator[None]:
             yield
         except KeyboardInterrupt as interrupt:
             notes = "\n".join(getattr(interrupt, "__notes__", ()))
-            said = f"interrupted: {notes[0].lower()}{for_terminal(notes)[1:]}" if notes else "interrupted"
-            err.print(said, markup=False, soft_wrap=not err.is_terminal)
+            if notes:
+                say("interrupted", "", notes[0].lower() + notes[1:])
+            else:
+                err.print("interrupted")
             raise typer.Exit(_INTERRUPTED) from None
         except (BiocolabError, ModuleNotFoundError, OSError) as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
@@ -255,8 +258,8 @@ def _errors_as_messages(*, debug: bool) -> Iterator[None]:
                 err.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True, end="")
             else:
                 parts = [str(error), *getattr(error, "__notes__", ())]
-                line = for_terminal(getattr(error, "line", ""))
-                parts += [f"  {line}"] if line.startswith(_OF_A_SHELL) else []
+                line = for_terminal(f"  {getattr(error, 'line', '')}")
+                parts += [line] if line.startswith(_OF_A_SHELL) else []
                 say(type(error).__name__, "bold red", "\n".join(parts))
             raise typer.Exit(code_of(type(error))) from error
 

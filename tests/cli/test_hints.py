@@ -43,7 +43,7 @@ def options() -> None:
         ("bc.connect(…, ssl='system') or ssl='ca.pem'", "export BIOCOLAB_SSL=system or BIOCOLAB_SSL=ca.pem"),
         (
             "  bc.connect(private_host='https://…', private_token=…)",
-            "  export BIOCOLAB_PRIVATE_HOST='https://…'; export BIOCOLAB_PRIVATE_TOKEN='…'",
+            "  export BIOCOLAB_PRIVATE_HOST='https://…'\n  export BIOCOLAB_PRIVATE_TOKEN='…'",
         ),
         (
             "from getpass import getpass; bc.connect(private_token=getpass('token: '))",
@@ -66,6 +66,7 @@ def test_python_becomes_something_to_type(python: str, typed: str) -> None:
         "the filter \"species='mouse'\" has one =",
         "bc.study('x', database=bc.database('mouse', 1))",
         "bc.buckets()",
+        "bc.submission('7e').log",
         "species = 'mouse', group 'personal'",
     ],
 )
