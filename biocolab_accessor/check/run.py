@@ -51,7 +51,7 @@ def run_rules(
 ) -> Report:
     """See :func:`biocolab_accessor.check.check`."""
     if isinstance(adata_or_path, str | Path):
-        other = _of_other_kind(expanded(adata_or_path), auto=input_matrix_type == "auto")
+        other = _of_other_kind(expanded(adata_or_path))
         if other is not None:
             return other
         return check_file(
@@ -69,14 +69,14 @@ def run_rules(
     )[0]
 
 
-def _of_other_kind(path: Path, *, auto: bool) -> Report | None:
+def _of_other_kind(path: Path) -> Report | None:
     """The report on a table, a 10x h5 file or a 10x folder; None if the path has to be an h5ad file."""
     kind = study_type_of(path)
     if kind == "mtx_10x":
         return check_mtx(parts_in(path))
     if kind == "h5_10x":
         return check_10x_h5(path)
-    return check_table_file(path, auto=auto) if kind == "tsv" else None
+    return check_table_file(path) if kind == "tsv" else None
 
 
 def check_file(
