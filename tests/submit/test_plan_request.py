@@ -22,5 +22,5 @@ def test_a_study_without_a_name_has_the_given_id_as_title():
 def test_whether_to_compute_embeddings_is_a_truth_value():
     assert StudyRequest(skip_dimred=np.True_).body("g")["skip_dimred"] is True
     for given in ("yes", 1, None):
-        with pytest.raises(InvalidArgument, match="skip_dimred is .*: give True or False"):
+        with pytest.raises(InvalidArgument, match=r"skip_dimred is .*: give True or False"):
             StudyRequest(skip_dimred=given)
