@@ -17,6 +17,7 @@ _SENTENCES: tuple[tuple[str, str], ...] = (
     (r", or run in a terminal\n(  biocolab .*)\nor in Python\n  bc\..*", r", or run\n\1"),
     (r"To go on with study (.+), repeat the call$", r"To go on, repeat the command, or run\n  bc.resume(\1)"),
     (r"^The whole log:\n(?=  bc)", "The whole log, in Python:\n"),
+    (r"\bthe value of submission\.task_id\b", "the task_id that biocolab submit printed"),
     (r"this lists all species: (?=bc)", "this lists all species:\n  "),
     (r", in a terminal(?=:\n)| \(in a terminal: [^)]*\)(?=:\n)", ""),
     (r"\b([Rr])epeat the (?:submit )?call\b(?!, adata)", r"\1epeat the command"),

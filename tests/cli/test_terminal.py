@@ -151,3 +151,9 @@ def test_the_answer_begins_on_a_line_of_its_own_however_fast_the_server_is(
     counts.write_h5ad(tmp_path / "x.h5ad")
     shown = seen(server, "submit", tmp_path / "x.h5ad", "--study-id", "FAST", "--skip-dimred")
     assert re.search(r"Study 'FAST' is ready: .* genes\s*\nstudy_id  FAST", shown)
+
+
+def test_a_command_in_a_message_stays_one_line(server: Sandbox) -> None:
+    lines = seen(server, "studies", "--species", "others", columns=38).splitlines()
+    assert max(map(len, lines[:-1])) <= 38
+    assert lines[-1] == "  biocolab studies personal --species all"
