@@ -18,12 +18,14 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from biocolab_accessor.cli.hints import assignment, for_terminal, literal
 from biocolab_accessor.cli.output import (
     HelpByDefault,
     Json,
     Source,
+    assignment,
     err,
+    for_terminal,
+    literal,
     out,
     print_json,
     print_lines,

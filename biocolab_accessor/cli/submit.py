@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from biocolab_accessor.cli.hints import for_terminal
 from biocolab_accessor.cli.output import (
     Json,
     MatrixType,
@@ -21,6 +20,7 @@ from biocolab_accessor.cli.output import (
     Server,
     Species,
     err,
+    for_terminal,
     out,
     print_json,
     print_submission,

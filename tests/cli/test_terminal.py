@@ -135,7 +135,7 @@ def test_a_plan_is_wrapped_between_words(server: Sandbox, counts: ad.AnnData, tm
     counts.to_df().T.to_csv(tmp_path / "x.csv")
     shown = seen(server, "submit", tmp_path / "x.csv", "--dry-run", columns=80)
     assert max(map(len, shown.splitlines())) <= 80
-    assert "--input-matrix-type raw" in " ".join(shown.split())
+    assert "sent as raw because: all values are non-negative whole numbers" in " ".join(shown.split())
     assert "a new study (id generated on submission), species human" in " ".join(shown.split())
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import biocolab_accessor as bc
 from biocolab_accessor.cli import app
-from biocolab_accessor.cli.hints import for_terminal, learn_options
+from biocolab_accessor.cli.output import for_terminal, learn_options
 from biocolab_accessor.sandbox.server import Sandbox
 
 
@@ -128,8 +128,9 @@ def test_missing_credentials_name_the_variables(no_connection: None) -> None:
     assert "start a local server: biocolab sandbox" in message
 
 
-def test_the_findings_of_a_table_name_options(server: Sandbox, counts: ad.AnnData, tmp_path: Path) -> None:
-    counts.to_df().T.to_csv(tmp_path / "x.tsv", sep="\t")
-    done = CliRunner().invoke(app, ["check", str(tmp_path / "x.tsv")])
-    assert "--input-matrix-type raw" in done.stdout
-    assert "input_matrix_type=" not in done.stdout
+def test_findings_and_plans_name_options(server: Sandbox, counts: ad.AnnData, tmp_path: Path) -> None:
+    counts.write_h5ad(tmp_path / "x.h5ad")
+    for command in (["check"], ["submit", "--dry-run"]):
+        done = CliRunner().invoke(app, [*command, str(tmp_path / "x.h5ad"), "--species", "mouse"])
+        assert "submit with --species human" in done.stdout
+        assert "species=" not in done.stdout
