@@ -61,7 +61,7 @@ class AnnDataAccessor:
         *,
         input_matrix_type: MatrixType = "auto",
         batch_key: str | None = None,
-        species: str | None = None,
+        species: str | None = "human",
         min_counts: float | None = None,
         min_genes: float | None = None,
         max_counts: float | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Literal
@@ -12,6 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from biocolab_accessor.check.report import Finding, finding
+from biocolab_accessor.messages import quoted
 
 __all__ = [
     "ENSEMBL",
@@ -25,6 +28,8 @@ __all__ = [
     "is_gene",
     "looked_at",
     "places_by_letters",
+    "species_conflict",
+    "species_conflicts",
 ]
 
 _PADDING = 8
@@ -368,3 +373,31 @@ def _by_letters(texts: list[str]) -> tuple[Species | None, str]:
     if capitalised >= _MOST_CAPITALISED * said:
         return "mouse", f"{capitalised:,} names{looked_at} are capitalized, like Cd3d"
     return None, ""
+
+
+# Primate symbols are written like human ones. Nothing is known about other species.
+_CONFLICTS: dict[Species, tuple[str, ...]] = {
+    "human": ("mouse",),
+    "mouse": ("human", "primate"),
+    "others": ("human", "mouse"),
+}
+
+
+def species_conflict(names: Identifiers, species: str | None) -> tuple[str, str]:
+    """Message and fix if the names look like genes of another species; two empty texts if not."""
+    if names.species is None or species not in _CONFLICTS[names.species]:
+        return "", ""
+    of_others = names.species == "others"
+    seems, they = (
+        ("another species", "genes of another species") if of_others else (names.species, f"{names.species} genes")
+    )
+    fix = f"If they are {they}, submit with species={quoted(names.species)}"
+    return f"species is {quoted(species)}, but the genes look like {seems}: {names.evidence}", fix
+
+
+def species_conflicts(place: str, names: Iterable[str], species: str | None) -> Iterator[Finding]:
+    """As :func:`species_conflict`, for the gene names in a file."""
+    if species is not None:
+        message, fix = species_conflict(identify(names), species)
+        if message:
+            yield finding("BC404", place, message, fix, severity="warning")
