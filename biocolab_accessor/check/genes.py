@@ -28,8 +28,7 @@ __all__ = [
     "is_gene",
     "looked_at",
     "places_by_letters",
-    "species_conflict",
-    "species_conflicts",
+    "species_findings",
 ]
 
 _PADDING = 8
@@ -383,21 +382,14 @@ _CONFLICTS: dict[Species, tuple[str, ...]] = {
 }
 
 
-def species_conflict(names: Identifiers, species: str | None) -> tuple[str, str]:
-    """Message and fix if the names look like genes of another species; two empty texts if not."""
+def species_findings(place: str, names: Identifiers, species: str | None) -> Iterator[Finding]:
+    """A warning if the names look like genes of another species than the one of the submission."""
     if names.species is None or species not in _CONFLICTS[names.species]:
-        return "", ""
-    of_others = names.species == "others"
-    seems, they = (
-        ("another species", "genes of another species") if of_others else (names.species, f"{names.species} genes")
+        return
+    others = names.species == "others"
+    seems, genes = (
+        ("another species", "genes of another species") if others else (names.species, f"{names.species} genes")
     )
-    fix = f"If they are {they}, submit with species={quoted(names.species)}"
-    return f"species is {quoted(species)}, but the genes look like {seems}: {names.evidence}", fix
-
-
-def species_conflicts(place: str, names: Iterable[str], species: str | None) -> Iterator[Finding]:
-    """As :func:`species_conflict`, for the gene names in a file."""
-    if species is not None:
-        message, fix = species_conflict(identify(names), species)
-        if message:
-            yield finding("BC404", place, message, fix, severity="warning")
+    message = f"species is {quoted(species)}, but the genes look like {seems}: {names.evidence}"
+    fix = f"If they are {genes}, submit with species={quoted(names.species)}"
+    yield finding("BC404", place, message, fix, severity="warning")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from biocolab_accessor.check.genes import ENSEMBL, are_entrez, gene_share, looked_at, species_conflict
+from biocolab_accessor.check.genes import ENSEMBL, are_entrez, gene_share, looked_at, species_findings
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.check.tables import annotations_among, ids_among
@@ -79,9 +79,9 @@ def ids_instead_of_symbols(context: Context) -> Iterator[Finding]:
 @rule("BC404", "warning")
 def species_mismatch(context: Context) -> Iterator[Finding]:
     """A study that is submitted under the wrong species is compared with the wrong databases."""
-    message, fix = species_conflict(context.identifiers, context.species)
-    if message and not _is_transposed(*_axes(context)):  # barcodes are in upper case, like human genes
-        yield found(_names(context), message, fix=fix)
+    for finding in species_findings(_names(context), context.identifiers, context.species):
+        if not _is_transposed(*_axes(context)):  # barcodes are in upper case, like human genes
+            yield finding
 
 
 @rule("BC405", "note")

@@ -310,7 +310,10 @@ def submit_files(
         if number == STUDY_TYPES["h5ad"]:
             plans, report = plan_h5ad_files(payload.files, request, matrix_type, to, obs, batch_key, gene_symbols)
         else:
-            plans, report = [], check_readable(payload, number, auto=matrix_type == "auto", dry_run=True)
+            plans, report = (
+                [],
+                check_readable(payload, number, request.species, auto=matrix_type == "auto", dry_run=True),
+            )
         return FilesPlan(
             to=to,
             group=group,
@@ -336,7 +339,7 @@ def submit_files(
                     if batch_key is not None:
                         names = batches = tuple(path.name for path in paths)
                 else:
-                    check_readable(payload, number, auto=matrix_type == "auto")
+                    check_readable(payload, number, request.species, auto=matrix_type == "auto")
                 if number == STUDY_TYPES["tsv"]:
                     paths = with_tabs(paths, folder)
                     names = batches = names_of_tables(names, paths)
