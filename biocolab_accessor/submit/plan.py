@@ -277,6 +277,8 @@ class FilesPlan:
         One :class:`Plan` for each h5ad file; empty for other types, of which only a part is read.
     report
         The findings of all files. If it has errors, the files cannot be sent.
+    reason
+        Why a table is sent as counts or as normalized; empty for other types, and if ``input_matrix_type`` is given.
 
     Examples
     --------
@@ -299,6 +301,7 @@ class FilesPlan:
     n_bytes: int
     plans: tuple[Plan, ...] = ()
     report: Report = field(default_factory=Report)
+    reason: str = ""
 
     @property
     def ok(self) -> bool:
@@ -322,17 +325,13 @@ class FilesPlan:
         return [
             *((each.severity, f"{each.code} {each.path}: {each.text}") for each in found),
             ("to", _destination(self)),
-            ("type", f"{self.study_type}, sent as {self.input_matrix_type}{self._if_counts()}"),
+            ("type", f"{self.study_type}, sent as {self.input_matrix_type}"),
+            *([("because", self.reason)] if self.reason else []),
             ("files", listing((path.name for path in self.files), limit=_MOST_SHOWN)),
             ("batches", listing(self.batches, limit=_MOST_SHOWN)),
             ("size", f"{about_megabytes(self.n_bytes)} on disk"),
             *([_TO_SEND] if self.ok else []),
         ]
-
-    def _if_counts(self) -> str:
-        # Counts are looked for in h5ad files only.
-        is_unsure = self.study_type == "tsv" and self.input_matrix_type == "normalized"
-        return " (if the values are counts, give input_matrix_type='raw')" if is_unsure else ""
 
     def __repr__(self) -> str:
         return "\n".join([self._headline(), *(f"  {name}: {text}" for name, text in self._rows())])
