@@ -156,8 +156,8 @@ class Plan:
     batch_key
         Column of obs that defines the batches.
     left_out
-        Parts that are not sent: columns that were not selected or that h5ad cannot store, and parts that servers do
-        not read.
+        Parts that no study has: columns that were not selected or that h5ad cannot store, and parts that servers do not
+        read. The columns of var are one entry.
     changes
         Values that are sent in a different form.
     n_bytes
@@ -222,6 +222,7 @@ class Plan:
         warned = (found for found in self.report.warnings if not found.changed)
         rows = [
             *(("error", f"{found.code} {found.path}: {found.text}") for found in self.report.errors),
+            *_strict(self),
             ("to", _destination(self)),
             ("cells x genes", f"{self.n_obs:,} x {self.n_vars:,}"),
             ("matrix", f"{self.slot} as {self.input_matrix_type}" if self.slot else ""),
@@ -338,6 +339,14 @@ class FilesPlan:
 
     def _repr_html_(self) -> str:
         return facts_table(self._headline(), self._rows())
+
+
+def _strict(plan: Plan) -> list[tuple[str, str]]:
+    """The line that says why a plan without errors cannot be sent."""
+    if plan.ok or not plan.report.ok:
+        return []
+    stopping = ", ".join(f"{found.code} {found.path}" for found in plan.report.warnings)
+    return [("error", f"check='strict' treats warnings as errors: {stopping}")]
 
 
 def _destination(plan: Plan | FilesPlan) -> str:
@@ -504,7 +513,7 @@ def plan_of(
         obsm=tuple(obsm.sent),
         batches=_batches(obs, batch_key, study_id or "study"),
         batch_key=batch_key,
-        left_out=(*unchosen, *unfit, *_left_out(adata, choice.slot, obsm)),
+        left_out=(*unchosen, *unfit, *_left_out(adata, choice.slot, obsm, gene_symbols)),
         changes=tuple(dict.fromkeys(changes)),
         n_bytes=bytes_of(choice.chosen, obs, obsm.sent.values()),
         report=report,
@@ -523,9 +532,12 @@ def _batches(obs: pd.DataFrame, batch_key: str | None, name: str) -> tuple[Batch
     return tuple(Batch(label, f"{file}.h5ad", int(counts[label])) for label, file in zip(order, names, strict=True))
 
 
-def _left_out(adata: AnnData, slot: Slot, obsm: EncodedObsm) -> tuple[str, ...]:
+def _left_out(adata: AnnData, slot: Slot, obsm: EncodedObsm, gene_symbols: str | None) -> tuple[str, ...]:
     left = [str(other) for other in filled_slots(adata) if other != slot]
     left += [f"obsm[{quoted(key)}] ({reason})" for key, reason in obsm.left_out.items()]
     for name in ("varm", "obsp", "varp", "uns"):
         left += [f"{name}[{quoted(key)}]" for key in getattr(adata, name)]
+    var, where = var_of(adata, slot)
+    if columns := [name for name in var.columns if name != gene_symbols]:  # in the file, but servers do not keep them
+        left.append(f"columns of {where} ({listing(columns)})")
     return tuple(left)
