@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
@@ -61,6 +62,22 @@ def test_the_error_about_a_keyword_that_resembles_none_lists_all_of_them() -> No
         bc.collection(nothing_alike=1)
     with pytest.raises(TypeError, match="unexpected keyword argument 'x'; it takes no arguments"):
         public(lambda: None)(x=1)
+
+
+def test_the_error_about_a_keyword_names_the_function_as_users_call_it() -> None:
+    adata = AnnData(np.eye(2, dtype=np.float32))
+    for call, name in {
+        bc.submit: "bc.submit",
+        bc.submit_metadata: "bc.submit_metadata",
+        bc.check: "bc.check",
+        adata.biocolab.submit: "adata.biocolab.submit",
+        adata.to_df().biocolab.check: "df.biocolab.check",
+        bc.Report: "bc.Report",
+        bc.Report().raise_for_errors: "Report.raise_for_errors",
+    }.items():
+        with pytest.raises(TypeError) as caught:
+            call(nonsense=1)  # type: ignore[operator]
+        assert str(caught.value).startswith(f"{name}() got an unexpected keyword argument 'nonsense'")
 
 
 def test_the_error_about_a_misspelled_setting_suggests_the_right_one() -> None:
