@@ -41,6 +41,7 @@ __all__ = [
     "encoded_frame",
     "encoded_obsm",
     "expect_column",
+    "expect_strictness",
     "plan_of",
     "plan_of_refused",
     "plan_submission",
@@ -280,6 +281,8 @@ class FilesPlan:
         The findings of all files. If it has errors, the files cannot be sent.
     reason
         Why a table is sent as counts or as normalized; empty for other types, and if ``input_matrix_type`` is given.
+    check
+        ``"strict"`` if warnings stop the submission too.
 
     Examples
     --------
@@ -303,11 +306,12 @@ class FilesPlan:
     plans: tuple[Plan, ...] = ()
     report: Report = field(default_factory=Report)
     reason: str = ""
+    check: Strictness = "default"
 
     @property
     def ok(self) -> bool:
         """Whether the files can be sent."""
-        return self.report.ok
+        return self.report.ok and not (self.check == "strict" and self.report.warnings)
 
     def _headline(self) -> str:
         these = "these files" if len(self.files) > 1 else "this file"
@@ -324,6 +328,7 @@ class FilesPlan:
             ]
         found = [each for each in self.report if each.severity != "note"]
         return [
+            *_strict(self),
             *((each.severity, f"{each.code} {each.path}: {each.text}") for each in found),
             ("to", _destination(self)),
             ("type", f"{self.study_type}, sent as {self.input_matrix_type}"),
@@ -341,7 +346,7 @@ class FilesPlan:
         return facts_table(self._headline(), self._rows())
 
 
-def _strict(plan: Plan) -> list[tuple[str, str]]:
+def _strict(plan: Plan | FilesPlan) -> list[tuple[str, str]]:
     """The line that says why a plan without errors cannot be sent."""
     if plan.ok or not plan.report.ok:
         return []
@@ -375,12 +380,7 @@ def plan_submission(
     """Check the object and decide what to send; raise CheckFailed if it cannot be sent, unless ``dry_run``."""
     obs = as_frame(adata.obs)
     expect_column(adata, batch_key)
-    if not isinstance(check, str) or check not in ("default", "strict"):
-        msg = (
-            f"check is {quoted(check)}: give 'default' or 'strict'. The check cannot be skipped: data with errors "
-            "could not be sent"
-        )
-        raise InvalidArgument(msg)
+    expect_strictness(check)
     chosen = columns_chosen(obs, columns, batch_key)
     checked = check_object(
         adata,
@@ -400,6 +400,16 @@ def plan_submission(
     )
     # The object may change before it is sent.
     return replace(plan, check=check, encoded=None if dry_run else plan.encoded)
+
+
+def expect_strictness(check: Any) -> None:
+    """Raise InvalidArgument for other values than the two strictnesses."""
+    if not isinstance(check, str) or check not in ("default", "strict"):
+        msg = (
+            f"check is {quoted(check)}: give 'default' or 'strict'. The check cannot be skipped: data with errors "
+            "could not be sent"
+        )
+        raise InvalidArgument(msg)
 
 
 def plan_of_refused(
