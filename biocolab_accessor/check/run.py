@@ -89,6 +89,7 @@ def check_file(
     filters: Filters | None = None,
     obs: Sequence[str] | None = None,
     gene_symbols: str | None = None,
+    is_batch: bool = False,
 ) -> Checked:
     """As :func:`check_object`, for an h5ad file; InvalidFile if it is not one or cannot be read."""
     adata = open_h5ad(path)
@@ -101,6 +102,7 @@ def check_file(
             filters=filters,
             obs=obs,
             gene_symbols=gene_symbols,
+            is_batch=is_batch,
         )
     except OSError as error:
         msg = f"{path} could not be read completely and may be corrupted: {error}. Download or copy it again"
@@ -119,6 +121,7 @@ def check_object(
     of_table: Sequence[Finding] | None = None,
     obs: Sequence[str] | None = None,
     gene_symbols: str | None = None,
+    is_batch: bool = False,
 ) -> Checked:
     """The report on an object, and what else the check found out."""
     expect_own_values(adata)
@@ -134,7 +137,7 @@ def check_object(
     findings += of_table or ()
     table = None if of_table is None else tuple(of_table)
     columns = None if obs is None else tuple(obs)
-    context = Context(adata, choice, batch_key, species, filters, table, columns, gene_symbols)
+    context = Context(adata, choice, batch_key, species, filters, table, columns, gene_symbols, is_batch)
     damaged: Finding | None = None
     for rule in RULES:
         try:

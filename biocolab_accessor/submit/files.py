@@ -338,6 +338,7 @@ def _checked(
             filters=request.filters,
             obs=names,
             gene_symbols=gene_symbols,
+            is_batch=len(paths) > 1,
         )
         for path, names in chosen.items()
     }

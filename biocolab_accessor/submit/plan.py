@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
@@ -79,6 +80,10 @@ class StudyRequest:
         if not study_id.strip() or len(study_id) > 200 or not study_id.isprintable():
             msg = f"study_id is {quoted(study_id[:40])}: give 1 to 200 printable characters, or None to generate one"
             raise InvalidArgument(msg)
+        if not isinstance(self.skip_dimred, bool | np.bool_):
+            msg = f"skip_dimred is {quoted(self.skip_dimred)}: give True or False"
+            raise InvalidArgument(msg)
+        object.__setattr__(self, "skip_dimred", bool(self.skip_dimred))
         object.__setattr__(self, "species", species)
         object.__setattr__(self, "id_is_made", self.study_id is None)
         object.__setattr__(self, "study_id", study_id)
