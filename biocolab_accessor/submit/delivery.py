@@ -221,7 +221,7 @@ class _Delivery:
             return self._resumed() or self._sent()
         except (KeyboardInterrupt, BiocolabError) as error:
             if self.entry.known.chunks:
-                error.add_note("Repeat the call to go on: the server keeps the data that it has received")
+                error.add_note("The server keeps the data that it has received: repeat the call to go on")
             raise
 
     def _drop_foreign_journal(self) -> None:

@@ -135,8 +135,8 @@ class Plan:
     Attributes
     ----------
     to, group, study_id, species
-        The destination. The server was not asked whether the group exists. If ``study_id`` is None, an id is generated
-        when the study is sent.
+        The destination. The server was not asked whether the group exists, or has a study with this id already. If
+        ``study_id`` is None, an id is generated when the study is sent.
     n_obs, n_vars
         Cells and genes.
     nnz
