@@ -216,7 +216,7 @@ def _of_folder(path: Path) -> str:
     name = path.name.removesuffix(".gz")
     if not any(name.endswith(endings) for endings in MTX_PARTS.values()):
         return ""
-    return f"is a part of a 10x folder: give the folder, {quoted(str(path.parent))}"
+    return f"is a part of a 10x folder; give the folder, {quoted(str(path.parent))}"
 
 
 def _looks_like(start: bytes) -> str:

@@ -241,7 +241,7 @@ class _Parser:
         if type(op) in _MEMBERSHIP and not several:
             raise self._error(right.start, "write a list of values after in: field in ['a', 'b']")
         field, other = left, right
-        if isinstance(other, _Literal):
+        if isinstance(other, _Literal) and compare in _EQUALITY:
             literals = other.value if isinstance(other.value, list) else [other]
             texts = [each for each in literals if isinstance(each.value, str)]
             self.labels += [_Label(field.name, each.value, each.start) for each in texts]
