@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from biocolab_accessor.studies.study import Study
     from biocolab_accessor.submit.plan import FilesPlan, Plan
     from biocolab_accessor.submit.resume import BrokenOff, submissions
+    from biocolab_accessor.submit.stored import submit_from_s3, submit_from_server
     from biocolab_accessor.submit.submission import Submission, submission
     from biocolab_accessor.submit.submit import submit_files as submit
-    from biocolab_accessor.submit.submit import submit_from_s3, submit_from_server
     from biocolab_accessor.sync.match import MatchReport
     from biocolab_accessor.sync.push import submit_metadata_file as submit_metadata
 
@@ -133,8 +133,8 @@ _HOME = {
     "submission": ("submit.submission", "submission"),
     "submissions": ("submit.resume", "submissions"),
     "submit": ("submit.submit", "submit_files"),
-    "submit_from_s3": ("submit.submit", "submit_from_s3"),
-    "submit_from_server": ("submit.submit", "submit_from_server"),
+    "submit_from_s3": ("submit.stored", "submit_from_s3"),
+    "submit_from_server": ("submit.stored", "submit_from_server"),
     "submit_metadata": ("sync.push", "submit_metadata_file"),
     **{name: ("studies.catalog", name) for name in ("buckets", "database", "databases", "expression_summary")},
     **{name: ("studies.catalog", name) for name in ("groups", "studies", "study")},

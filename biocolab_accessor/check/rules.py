@@ -38,6 +38,7 @@ class Context:
     of_table: tuple[Finding, ...] | None = None  # findings about the table that adata was made from; else None
     obs: tuple[str, ...] | None = None  # columns of obs that are sent; None means all
     gene_symbols: str | None = None  # column of var that is sent as the names of the genes
+    is_batch: bool = False  # whether other files of the study are its other batches
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:

@@ -18,6 +18,7 @@ from biocolab_accessor.io.values import changed_beyond_rounding, exact_in, loss
 from biocolab_accessor.messages import counted, did_you_mean, listing, natural_key, quoted
 
 _MOST_CATEGORIES = 65_535
+_BATCH = "Batch"
 
 
 @rule("BC201", "warning", InvalidColumn)
@@ -192,7 +193,7 @@ def batches_of_measured_values(context: Context) -> Iterator[Finding]:
         yield found(f"obs[{quoted(key)}]", message, count=len(cells), fix=fix)
 
 
-@rule("BC211", "note")
+@rule("BC211", "note", changed=True)
 def renamed_batches(context: Context) -> Iterator[Finding]:
     """Batches have the names of their files, which cannot have every character; the column keeps its values."""
     key, obs = context.batch_key, context.tables["obs"]
@@ -205,3 +206,18 @@ def renamed_batches(context: Context) -> Iterator[Finding]:
         message = f"{counted(len(renamed), 'label')} changed as the name of a batch; the column keeps its values"
         examples = tuple(f"{quoted(label)} as {quoted(name)}" for label, name in renamed[:3])
         yield found(f"obs[{quoted(key)}]", message, count=len(renamed), examples=examples)
+
+
+@rule("BC212", "warning")
+def batches_of_before(context: Context) -> Iterator[Finding]:
+    """Servers store the batches of a study in the column ``Batch``; one that is there already takes their place."""
+    key, obs = context.batch_key, context.tables["obs"]
+    if _BATCH not in obs.columns or key == _BATCH:
+        return
+    if not context.is_batch:
+        column = obs[key] if isinstance(key, str) and key in obs.columns else None
+        if not isinstance(column, pd.Series) or column.isna().any() or len(batches_of(column)[1]) < 2:
+            return
+    fix = "Rename it in a copy: copy.obs = copy.obs.rename(columns={'Batch': 'old_batch'})"
+    message = "servers store the batches under this name: the study would have these instead of its own"
+    yield found(f"obs[{quoted(_BATCH)}]", message, fix=fix)

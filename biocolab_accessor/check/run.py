@@ -51,7 +51,7 @@ def run_rules(
 ) -> Report:
     """See :func:`biocolab_accessor.check.check`."""
     if isinstance(adata_or_path, str | Path):
-        other = _of_other_kind(expanded(adata_or_path), auto=input_matrix_type == "auto")
+        other = _of_other_kind(expanded(adata_or_path))
         if other is not None:
             return other
         return check_file(
@@ -69,14 +69,14 @@ def run_rules(
     )[0]
 
 
-def _of_other_kind(path: Path, *, auto: bool) -> Report | None:
+def _of_other_kind(path: Path) -> Report | None:
     """The report on a table, a 10x h5 file or a 10x folder; None if the path has to be an h5ad file."""
     kind = study_type_of(path)
     if kind == "mtx_10x":
         return check_mtx(parts_in(path))
     if kind == "h5_10x":
         return check_10x_h5(path)
-    return check_table_file(path, auto=auto) if kind == "tsv" else None
+    return check_table_file(path) if kind == "tsv" else None
 
 
 def check_file(
@@ -88,6 +88,7 @@ def check_file(
     filters: Filters | None = None,
     obs: Sequence[str] | None = None,
     gene_symbols: str | None = None,
+    is_batch: bool = False,
 ) -> Checked:
     """As :func:`check_object`, for an h5ad file; InvalidFile if it is not one or cannot be read."""
     adata = open_h5ad(path)
@@ -100,6 +101,7 @@ def check_file(
             filters=filters,
             obs=obs,
             gene_symbols=gene_symbols,
+            is_batch=is_batch,
         )
     except OSError as error:
         msg = f"{path} could not be read completely and may be corrupted: {error}. Download or copy it again"
@@ -118,6 +120,7 @@ def check_object(
     of_table: Sequence[Finding] | None = None,
     obs: Sequence[str] | None = None,
     gene_symbols: str | None = None,
+    is_batch: bool = False,
 ) -> Checked:
     """The report on an object, and what else the check found out."""
     expect_own_values(adata)
@@ -133,7 +136,7 @@ def check_object(
     findings += of_table or ()
     table = None if of_table is None else tuple(of_table)
     columns = None if obs is None else tuple(obs)
-    context = Context(adata, choice, batch_key, species, filters, table, columns, gene_symbols)
+    context = Context(adata, choice, batch_key, species, filters, table, columns, gene_symbols, is_batch)
     damaged: Finding | None = None
     for rule in RULES:
         try:

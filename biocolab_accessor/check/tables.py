@@ -289,7 +289,6 @@ CODES = {
         "Fractions in a 10x file",
         "The first values are not whole numbers, but it is sent as counts.",
     ),
-    "BC804": ("warning", "Whole numbers in a table", "They may be counts, but are sent as normalized data by default."),
 }
 
 _MOST_LINES = 500
@@ -319,8 +318,6 @@ class _Seen:
     first: dict[str, tuple[int, str]] = field(default_factory=dict)
     times: Counter[str] = field(default_factory=Counter)
     uneven: list[tuple[int, int]] = field(default_factory=list)
-    nonzero: bool = False
-    fractions: bool = False
 
 
 def opened_text(path: Path) -> IO[str]:
@@ -330,11 +327,11 @@ def opened_text(path: Path) -> IO[str]:
     return gzip.open(path, "rt", encoding="utf-8-sig") if packed else path.open(encoding="utf-8-sig")
 
 
-def check_table_file(path: Path, *, auto: bool = False) -> Report:
-    """Check a table file before it is sent, under ``auto`` as normalized; InvalidFile if it cannot be read as text."""
+def check_table_file(path: Path) -> Report:
+    """Check a table file before it is sent; InvalidFile if it is not text or cannot be read."""
     try:
         with opened_text(path) as file:
-            return Report(list(_findings(path.name, tabbed_lines(path, file) or file, auto)))
+            return Report(list(_findings(path.name, tabbed_lines(path, file) or file)))
     except UnicodeDecodeError as error:
         msg = f"{path} is not a text file in UTF-8, which servers read: {error.reason} at byte {error.start:,}"
         raise InvalidFile(msg) from error
@@ -356,7 +353,7 @@ def tabbed_lines(path: Path, file: IO[str]) -> Iterator[str] | None:
     return ("\t".join(text.replace("\t", " ") for text in row) + "\n" for row in csv.reader(file, delimiter=separator))
 
 
-def _findings(name: str, file: Iterator[str], auto: bool) -> Iterator[Finding]:
+def _findings(name: str, file: Iterator[str]) -> Iterator[Finding]:
     line = next(file, "").rstrip("\r\n")
     if "\0" in line:
         yield finding("BC801", f"{name} line 1", "is not a line of text", "Use a table of tab-separated text")
@@ -382,9 +379,6 @@ def _findings(name: str, file: Iterator[str], auto: bool) -> Iterator[Finding]:
         yield finding("BC801", f"{name} line {number}", message, fix, count=len(seen.uneven))
     yield from _values(name, seen)
     yield from _names(name, seen)
-    if auto and seen.nonzero and not (seen.fractions or seen.first):
-        fix = "Submit with input_matrix_type='raw' if they are counts, or else 'normalized'"
-        yield finding("BC804", name, "whole numbers, but sent as normalized data", fix, severity="warning")
 
 
 def _read(header: list[str], file: Iterator[str]) -> _Seen:
@@ -418,9 +412,6 @@ def _look(seen: _Seen, number: int, column: str, text: str) -> None:
     if not good:
         seen.times[column] += 1
         seen.first.setdefault(column, (number, text))
-    elif value:
-        seen.nonzero = True
-        seen.fractions = seen.fractions or value % 1 != 0
 
 
 def _fields(line: str) -> list[str]:

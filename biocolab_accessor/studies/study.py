@@ -869,6 +869,7 @@ class Study:
         >>> figure.axes[0].get_xlabel()
         'UMAP1'
         """
+        self._parts.source.refresh()
         return plot_study(
             self._parts, color, basis=basis, palette=palette, cmap=cmap, size=size, legend_loc=legend_loc, ax=ax
         )

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -330,6 +329,7 @@ def _checked(
             filters=request.filters,
             obs=names,
             gene_symbols=gene_symbols,
+            is_batch=len(paths) > 1,
         )
         for path, names in chosen.items()
     }
@@ -366,7 +366,7 @@ def _chosen(path: Path, columns: Sequence[str] | str | None, batch_key: str | No
             raise UnknownField(msg) from error
 
 
-def check_readable(payload: Payload, study_type: int, *, auto: bool, dry_run: bool = False) -> Report:
+def check_readable(payload: Payload, study_type: int, *, dry_run: bool = False) -> Report:
     """Check the first lines or values of tables and 10x files; files that cannot be checked here are sent."""
     reports: dict[Path, Report] = {}
     if study_type == STUDY_TYPES["mtx_10x"]:
@@ -375,7 +375,7 @@ def check_readable(payload: Payload, study_type: int, *, auto: bool, dry_run: bo
             batch = dict(zip(parts, payload.files[start : start + len(parts)], strict=True))
             reports[batch["matrix"]] = check_mtx(batch)
     elif study_type in (STUDY_TYPES["h5_10x"], STUDY_TYPES["tsv"]):
-        look = check_10x_h5 if study_type == STUDY_TYPES["h5_10x"] else partial(check_table_file, auto=auto)
+        look = check_10x_h5 if study_type == STUDY_TYPES["h5_10x"] else check_table_file
         reports = {path: look(path) for path in dict.fromkeys(payload.files)}
     else:  # a virtual dataset, for example, would arrive without its values
         for path in dict.fromkeys(payload.files):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
@@ -78,6 +79,10 @@ class StudyRequest:
         if not study_id.strip() or len(study_id) > 200 or not study_id.isprintable():
             msg = f"study_id is {quoted(study_id[:40])}: give 1 to 200 printable characters, or None to generate one"
             raise InvalidArgument(msg)
+        if not isinstance(self.skip_dimred, bool | np.bool_):
+            msg = f"skip_dimred is {quoted(self.skip_dimred)}: give True or False"
+            raise InvalidArgument(msg)
+        object.__setattr__(self, "skip_dimred", bool(self.skip_dimred))
         object.__setattr__(self, "species", species)
         object.__setattr__(self, "id_is_made", self.study_id is None)
         object.__setattr__(self, "study_id", study_id)
@@ -277,6 +282,8 @@ class FilesPlan:
         One :class:`Plan` for each h5ad file; empty for other types, of which only a part is read.
     report
         The findings of all files. If it has errors, the files cannot be sent.
+    reason
+        Why a table is sent as counts or as normalized; empty for other types, and if ``input_matrix_type`` is given.
 
     Examples
     --------
@@ -299,6 +306,7 @@ class FilesPlan:
     n_bytes: int
     plans: tuple[Plan, ...] = ()
     report: Report = field(default_factory=Report)
+    reason: str = ""
 
     @property
     def ok(self) -> bool:
@@ -330,18 +338,14 @@ class FilesPlan:
         return [
             *found("error"),
             ("to", _destination(self)),
-            ("type", f"{self.study_type}, sent as {self.input_matrix_type}{self._if_counts()}"),
+            ("type", f"{self.study_type}, sent as {self.input_matrix_type}"),
+            *([("because", self.reason)] if self.reason else []),
             ("files", listing((path.name for path in self.files), limit=_MOST_SHOWN)),
             ("batches", listing(self.batches, limit=_MOST_SHOWN)),
             ("size", f"{about_megabytes(self.n_bytes)} on disk"),
             *found("warning"),
             *last,
         ]
-
-    def _if_counts(self) -> str:
-        # Counts are looked for in h5ad files only.
-        is_unsure = self.study_type == "tsv" and self.input_matrix_type == "normalized"
-        return " (if the values are counts, give input_matrix_type='raw')" if is_unsure else ""
 
     def __repr__(self) -> str:
         return "\n".join([self._headline(), *(f"  {name}: {text}" for name, text in self._rows())])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -19,7 +19,6 @@ from biocolab_accessor.studies.provenance import remember_sent
 from biocolab_accessor.submit.delivery import call_of, chunk_bytes, delivery, outgoing
 from biocolab_accessor.submit.files import (
     Files,
-    as_entries,
     check_readable,
     collect,
     plan_h5ad_files,
@@ -29,16 +28,25 @@ from biocolab_accessor.submit.files import (
     study_type_of_files,
 )
 from biocolab_accessor.submit.plan import FilesPlan, Plan, Strictness, StudyRequest, plan_submission
-from biocolab_accessor.submit.submission import Sent, Submission, follow, warn_of_namesakes, warn_of_restart, was_lost
-from biocolab_accessor.submit.tables import names_of_tables, with_tabs
+from biocolab_accessor.submit.submission import Sent, Submission, follow, warn_of_restart, was_lost
+from biocolab_accessor.submit.tables import matrix_type_of_tables, names_of_tables, with_tabs
 from biocolab_accessor.submit.write import tables_of, write_plan
 
 if TYPE_CHECKING:
     from biocolab_accessor.check.report import Finding
 
-__all__ = ["submit_anndata", "submit_files", "submit_from_s3", "submit_from_server", "to_h5ad"]
+__all__ = ["submit_anndata", "submit_files", "to_h5ad"]
 
 _COUNTS_BY_DEFINITION = {STUDY_TYPES["h5_10x"], STUDY_TYPES["mtx_10x"]}
+
+
+def _matrix_type(given: str, study_type: int, files: Sequence[Path]) -> tuple[str, str]:
+    """``"raw"`` or ``"normalized"`` for files other than h5ad, and why, if the files had to be read."""
+    if given != "auto":
+        return given, ""
+    if study_type == STUDY_TYPES["tsv"]:
+        return matrix_type_of_tables(files)
+    return "raw" if study_type in _COUNTS_BY_DEFINITION else "normalized", ""
 
 
 def submit_anndata(
@@ -202,8 +210,8 @@ def submit_files(
     name, authors, abstract, species
         Shown with the study. Without a name, ``study_id`` is the title.
     input_matrix_type
-        ``"raw"`` (the server log-normalizes) or ``"normalized"``. ``"auto"`` reads h5ad files to decide; it treats 10x
-        files as counts and everything else as normalized, like the official client.
+        ``"raw"`` (the server log-normalizes) or ``"normalized"``. ``"auto"`` reads h5ad files and tables to decide:
+        whole numbers are counts. 10x files are counts too, and everything else is normalized.
     batch_key
         Column of obs that splits a single h5ad file into batches.
     gene_symbols
@@ -304,25 +312,28 @@ def submit_files(
         "obs": obs if obs is None or isinstance(obs, str) else list(obs),
         "chunk_size": size,
     }
-    as_counts = number in _COUNTS_BY_DEFINITION if matrix_type == "auto" else matrix_type == "raw"
     if dry_run:
         expect_group_in_last_list(to, group)
+        reason = ""
         if number == STUDY_TYPES["h5ad"]:
             plans, report = plan_h5ad_files(payload.files, request, matrix_type, to, obs, batch_key, gene_symbols)
         else:
-            plans, report = [], check_readable(payload, number, auto=matrix_type == "auto", dry_run=True)
+            plans, report = [], check_readable(payload, number, dry_run=True)
+            if report.ok:  # else its values may not even be numbers
+                matrix_type, reason = _matrix_type(matrix_type, number, payload.files)
         return FilesPlan(
             to=to,
             group=group,
             study_id=study_id,
             species=request.species,
             study_type=next(name for name, known in STUDY_TYPES.items() if known == number),
-            input_matrix_type=(plans and plans[0].input_matrix_type) or ("raw" if as_counts else "normalized"),
+            input_matrix_type=(plans and plans[0].input_matrix_type) or matrix_type,
             files=(*payload.files, *payload.extra),
             batches=tuple(batch.file_name for batch in plans[0].batches) if batch_key else payload.batches,
             n_bytes=sum(path.stat().st_size for path in (*payload.files, *payload.extra)),
             plans=tuple(plans),
             report=report,
+            reason=reason,
         )
     call = call_of(files, (*payload.files, *payload.extra), arguments)
 
@@ -330,13 +341,14 @@ def submit_files(
     def sent() -> Iterator[Submission]:
         with ExitStack() as held:
             with scratch_folder() as folder:
-                paths, names, batches, raw = list(payload.files), payload.names, payload.batches, as_counts
+                paths, names, batches = list(payload.files), payload.names, payload.batches
                 if number == STUDY_TYPES["h5ad"]:
                     paths, raw = prepare_h5ad_files(paths, request, matrix_type, folder, obs, batch_key, gene_symbols)
                     if batch_key is not None:
                         names = batches = tuple(path.name for path in paths)
                 else:
-                    check_readable(payload, number, auto=matrix_type == "auto")
+                    check_readable(payload, number)
+                    raw = _matrix_type(matrix_type, number, paths)[0] == "raw"
                 if number == STUDY_TYPES["tsv"]:
                     paths = with_tabs(paths, folder)
                     names = batches = names_of_tables(names, paths)
@@ -373,218 +385,6 @@ def _ended(sent: Callable[[], AbstractContextManager[Submission]], *, wait: bool
         return follow(submission)
     with sent() as submission:
         return submission.wait()
-
-
-@public
-def submit_from_s3(
-    keys: str | Mapping[str, str] | Sequence[str | Mapping[str, str]],
-    group: str = "personal",
-    *,
-    s3_id: str | None = None,
-    shared: bool = False,
-    study_type: Any = "h5ad",
-    study_id: str | None = None,
-    name: str | None = None,
-    authors: Sequence[str] = (),
-    abstract: str = "",
-    species: str = "human",
-    input_matrix_type: Literal["raw", "normalized"] = "normalized",
-    min_counts: float | None = None,
-    min_genes: float | None = None,
-    max_counts: float | None = None,
-    max_genes: float | None = None,
-    mt_percentage: float | None = None,
-    skip_dimred: bool = False,
-    to: Server = "bbrowserx",
-    wait: bool = True,
-) -> Submission:
-    """Submit files in an S3 bucket that the server can read. No data passes through this machine.
-
-    Parameters
-    ----------
-    keys
-        Keys without the bucket. For ``"mtx_10x"``, dicts with ``matrix``, ``features`` and ``barcodes``. For
-        ``"tile_db"``, keys of folders.
-    s3_id
-        Id of the bucket, from :func:`biocolab_accessor.buckets`. None means the first bucket that the server has
-        configured for you.
-    shared
-        Whether the bucket is shared with the group; ``s3_id`` is then the id of the shared bucket.
-    input_matrix_type
-        ``"raw"`` or ``"normalized"``. It cannot be detected, because the files are not read here.
-    group, study_type, study_id, name, authors, abstract, species
-        As for :func:`submit_files`.
-    min_counts, min_genes, max_counts, max_genes, mt_percentage, skip_dimred, to, wait
-        As for :func:`submit_files`.
-
-    Returns
-    -------
-    Submission
-        Its ``study()`` returns the study.
-
-    Raises
-    ------
-    InvalidArgument
-        ``keys`` is empty or does not hold keys, the study type is unknown, or two batches have the same name.
-    UnknownGroup
-        The token has no access to a group of this name.
-    TaskFailed
-        The server could not read or process the files.
-
-    Examples
-    --------
-    >>> import anndata as ad, numpy as np, tempfile, biocolab_accessor as bc
-    >>> with bc.sandbox() as server, tempfile.TemporaryDirectory() as folder:
-    ...     ad.AnnData(np.eye(9, dtype="float32") + 1).write_h5ad(f"{folder}/x.h5ad")
-    ...     bucket = server.add_bucket(folder)  # a folder as a bucket; real servers have their own
-    ...     bc.submit_from_s3("x.h5ad", s3_id=bucket, skip_dimred=True).study().n_obs
-    9
-    """
-    filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
-    request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)
-    number = study_type_number(study_type)
-    batches = _s3_batches(as_entries(keys, "bc.submit_from_s3 takes keys of files in a bucket", str | Mapping), number)
-    route = "submit_study_from_shared_s3" if shared else "submit_study_from_s3"
-    where = {"batch_info": batches, "shared_s3_id" if shared else "s3_id": s3_id}
-    return _submit_stored(route, where, request, number, input_matrix_type, to, wait=wait)
-
-
-@public
-def submit_from_server(
-    folder: str | Path,
-    files: str | Mapping[str, str] | Sequence[str | Mapping[str, str]],
-    group: str = "personal",
-    *,
-    study_type: Any = "h5ad",
-    study_id: str | None = None,
-    name: str | None = None,
-    authors: Sequence[str] = (),
-    abstract: str = "",
-    species: str = "human",
-    input_matrix_type: Literal["raw", "normalized"] = "normalized",
-    min_counts: float | None = None,
-    min_genes: float | None = None,
-    max_counts: float | None = None,
-    max_genes: float | None = None,
-    mt_percentage: float | None = None,
-    skip_dimred: bool = False,
-    to: Server = "bbrowserx",
-    wait: bool = True,
-) -> Submission:
-    """Submit files in a folder that the server shares. No data passes through this machine.
-
-    Servers of bioturing-connector 1.14 or later have the route.
-
-    Parameters
-    ----------
-    folder
-        The shared folder, as a path on the server.
-    files
-        Paths in the folder. For ``"mtx_10x"``, dicts with ``matrix``, ``features`` and ``barcodes``. ``"tile_db"`` is
-        not accepted from a folder.
-    input_matrix_type
-        ``"raw"`` or ``"normalized"``. It cannot be detected, because the files are not read here.
-    group, study_type, study_id, name, authors, abstract, species
-        As for :func:`submit_files`.
-    min_counts, min_genes, max_counts, max_genes, mt_percentage, skip_dimred, to, wait
-        As for :func:`submit_files`.
-
-    Returns
-    -------
-    Submission
-        Its ``study()`` returns the study.
-
-    Raises
-    ------
-    InvalidArgument
-        ``files`` is empty or does not hold paths, the study type is unknown, or two batches have the same name.
-    UnknownGroup
-        The token has no access to a group of this name.
-    NotFound
-        The server does not share the folder, or does not have the route.
-    TaskFailed
-        The server could not read or process the files.
-
-    Examples
-    --------
-    >>> import anndata as ad, numpy as np, tempfile, biocolab_accessor as bc
-    >>> with bc.sandbox() as server, tempfile.TemporaryDirectory() as folder:
-    ...     ad.AnnData(np.eye(9, dtype="float32") + 1).write_h5ad(f"{folder}/x.h5ad")
-    ...     shared = server.add_folder(folder)  # real servers have their own
-    ...     bc.submit_from_server(shared, "x.h5ad", skip_dimred=True).study().n_obs
-    9
-    """
-    filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
-    request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)
-    number = study_type_number(study_type)
-    if number == STUDY_TYPES["tile_db"]:
-        msg = "study_type is 'tile_db', which servers read from buckets only: use bc.submit_from_s3"
-        raise InvalidArgument(msg)
-    if not isinstance(folder, str | Path) or not str(folder).strip():
-        msg = f"folder is {quoted(folder)}: give the path of a folder that the server shares"
-        raise InvalidArgument(msg)
-    batches = _s3_batches(as_entries(files, "bc.submit_from_server takes paths in a folder", str | Mapping), number)
-    where = {
-        "batch_info": {batch["name"]: batch for batch in batches.values()},
-        "shared_folder_path": folder if isinstance(folder, str) else folder.as_posix(),
-    }
-    return _submit_stored("submit_study_from_server", where, request, number, input_matrix_type, to, wait=wait)
-
-
-def _submit_stored(
-    route: str,
-    where: Mapping[str, Any],
-    request: StudyRequest,
-    number: int,
-    input_matrix_type: Any,
-    to: Server,
-    *,
-    wait: bool,
-) -> Submission:
-    """Submit files that the server reads where they are."""
-    matrix_type = getattr(input_matrix_type, "value", input_matrix_type)
-    if matrix_type not in ("raw", "normalized"):
-        msg = f"input_matrix_type is {quoted(input_matrix_type)}: give 'raw' or 'normalized'"
-        raise InvalidArgument(msg)
-    connector = connector_of(to)
-    group_id = group_id_of(connector, request.group)
-    body = {**request.body(group_id), "study_type": number, "normalize": matrix_type == "raw", **where}
-    # The content of the files is not known here, so a call cannot be recognized as a repetition. If an answer is lost,
-    # the new study is told from others with its id by the studies that the group has now.
-    named = str(request.study_id)
-    others = () if request.id_is_made else warn_of_namesakes(connector, request.species, group_id, named)
-    submission = Submission(
-        connector,
-        task_id=connector.submit_task(route, body),
-        study_id=named,
-        group_id=group_id,
-        species=request.species,
-        source=to,
-        namesakes=frozenset(others),
-    )
-    return submission.wait() if wait else follow(submission)
-
-
-def _s3_batches(keys: list[Any], number: int) -> dict[str, dict[str, str]]:
-    if not keys:
-        msg = "no files to submit: give at least one key or path"
-        raise InvalidArgument(msg)
-    main = "folder" if number == STUDY_TYPES["tile_db"] else "matrix"
-    batches: dict[str, dict[str, str]] = {}
-    for i, key in enumerate(keys):
-        info = {main: key} if isinstance(key, str) else {k: str(v) for k, v in key.items()}
-        if main not in info:
-            msg = f"batch {i} has no {quoted(main)}: {info}"
-            raise InvalidArgument(msg)
-        parts = info[main].rstrip("/").split("/")
-        from_folder = parts[-2] if len(parts) > 1 else f"Batch {i + 1}"
-        info.setdefault("name", from_folder if number == STUDY_TYPES["mtx_10x"] else parts[-1])
-        batches[f"Batch_{i}"] = info
-    names = [info["name"] for info in batches.values()]
-    if len(set(names)) < len(names):
-        msg = f"two batches have the same name ({names}): give dicts with different 'name's"
-        raise InvalidArgument(msg)
-    return batches
 
 
 def to_h5ad(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,14 +14,15 @@ from scipy import sparse
 
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.tables import judge_table, opened_text, remedy_for_text, tabbed_lines
-from biocolab_accessor.errors import InvalidColumn, InvalidNames, InvalidValues
+from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidNames, InvalidValues
 from biocolab_accessor.io.names import distinct
 from biocolab_accessor.messages import counted, listing, quoted
 
-__all__ = ["converted", "genes_of", "names_of_tables", "to_anndata", "with_tabs"]
+__all__ = ["converted", "genes_of", "matrix_type_of_tables", "names_of_tables", "to_anndata", "with_tabs"]
 
 _VALUES_AT_ONCE = 1 << 22
 _LARGEST_WHOLE = 2**53
+_OTHER_THAN_DIGITS = re.compile(r'[^0-9\t\r\n"]')
 _GENE_COLUMNS = ("gene", "genes", "gene_name", "symbol", "names", "feature")
 
 
@@ -118,6 +120,37 @@ def with_tabs(paths: Sequence[Path], folder: Path) -> list[Path]:
                     copy.writelines(lines)
         ready.append(path)
     return ready
+
+
+def matrix_type_of_tables(paths: Sequence[Path]) -> tuple[Literal["raw", "normalized"], str]:
+    """How table files of one study are sent, and why: as counts, if all their values are whole numbers."""
+    others = [path.name for path in dict.fromkeys(paths) if not _holds_counts(path)]
+    if not others:
+        return "raw", "all values are non-negative whole numbers"
+    if len(others) < len(set(paths)):
+        msg = (
+            f"the batches of one study must all be counts or all be normalized: {listing(others, limit=3)} has values "
+            "that are not counts, and the other tables have not. Give input_matrix_type='raw' or 'normalized'"
+        )
+        raise InvalidArgument(msg)
+    return "normalized", "not all values are non-negative whole numbers"
+
+
+def _holds_counts(path: Path) -> bool:
+    """Whether all values of a table file are non-negative whole numbers."""
+    with opened_text(path) as file:
+        lines = tabbed_lines(path, file) or file
+        next(lines, "")
+        values = (line.partition("\t")[2] for line in lines)
+        return all(_are_whole(text) for text in values if _OTHER_THAN_DIGITS.search(text))
+
+
+def _are_whole(values: str) -> bool:
+    try:
+        numbers = [float(text.strip().strip('"')) for text in values.split("\t")]
+    except ValueError:
+        return False
+    return all(number >= 0 and number % 1 == 0 for number in numbers)
 
 
 def names_of_tables(names: Sequence[str], paths: Sequence[Path]) -> tuple[str, ...]:

@@ -49,6 +49,8 @@ def pull_metadata(
     else:
         wanted = select_fields(fields, known, study.id)
         _expect_free("obs has columns", [f"{prefix}{name}" for name in wanted if name in there], overwrite, "prefix=")
+    if fields is not None and dtypes is not None:
+        _expect_fields(list(dtypes.keys()), known, wanted)
     found = _match(adata, on, parts)
     notes = _left_alone("obs", [name for name in there if name not in wanted] if fields is None else [])
     table = parts.metadata(wanted)
@@ -218,6 +220,15 @@ def _expect_free(what: str, taken: Sequence[str], overwrite: bool, other: str) -
 
 def _left_alone(where: str, names: Sequence[str]) -> list[str]:
     return [f"already in {where} and not replaced: {listing(names)}"] if names else []
+
+
+def _expect_fields(typed: Sequence[Any], known: Sequence[str], wanted: Sequence[str]) -> None:
+    """Refuse a dtype for a misspelled field; other columns are fine, since the dtypes may be those of a whole obs."""
+    left = [name for name in wanted if name not in typed]
+    for name in typed:
+        if name not in known and (near := did_you_mean(name, left)):
+            msg = f"dtypes has {quoted(name)}, which is not a field of the study{near}"
+            raise UnknownField(msg)
 
 
 def _dtype_for(

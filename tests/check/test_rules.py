@@ -455,6 +455,7 @@ def test_every_rule_has_its_words_tested_here():
         "BC105",
         "BC203",
         "BC211",
+        "BC212",
         "BC315",
         "BC316",
         "BC317",

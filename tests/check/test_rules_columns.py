@@ -194,6 +194,25 @@ def test_labels_that_no_file_can_be_named_by_are_noted():
     assert files == ["a_b.h5ad", "a_b_2.h5ad", "c_d.h5ad", "e.h5ad"]
 
 
+def test_a_column_with_the_batches_of_an_earlier_study_is_a_warning_if_the_new_study_has_batches(tmp_path):
+    """A study that was fetched has the column, and its batches would be taken for the new ones."""
+    adata = make(9, key=list("abc") * 3, one=["x"] * 9, Batch=["old"] * 9)
+
+    def found(**arguments):
+        return [(each.severity, each.path) for each in bc.check(adata, **arguments) if each.code == "BC212"]
+
+    assert found(batch_key="key") == [("warning", "obs['Batch']")]
+    assert found(batch_key="Batch") == found(batch_key="one") == found() == []
+    renamed = adata.copy()
+    renamed.obs = renamed.obs.rename(columns={"Batch": "old_batch"})
+    assert "BC212" not in {each.code for each in bc.check(renamed, batch_key="key")}
+    adata.write_h5ad(tmp_path / "x.h5ad")
+    renamed.write_h5ad(tmp_path / "y.h5ad")
+    plan = bc.submit([tmp_path / "x.h5ad", tmp_path / "y.h5ad"], dry_run=True)
+    assert [["BC212" in {each.code for each in part.report} for part in plan.plans]] == [[True, False]]
+    assert "BC212" not in {each.code for each in bc.submit(tmp_path / "x.h5ad", dry_run=True).report}
+
+
 @pytest.mark.parametrize(
     "batches", [["a", "b", "c"], np.uint64(2**63) + np.arange(3, dtype=np.uint64), [2**53 + 1] * 3]
 )

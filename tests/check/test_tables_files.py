@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import anndata as ad
@@ -34,10 +33,10 @@ def written(path: Path, text: str) -> Path:
 
 def said(path: Path, **arguments: object) -> list[tuple[str, str, str]]:
     """Code, severity and place of each finding; and what the check says, the submission does."""
-    report = bc.check(path, input_matrix_type="raw")
+    report = bc.check(path)
     if report.errors:
         with pytest.raises(CheckFailed, match=report.errors[0].code):
-            bc.submit(path, input_matrix_type="raw", **arguments)  # type: ignore[arg-type]
+            bc.submit(path, **arguments)  # type: ignore[arg-type]
     return [(found.code, found.severity, found.path) for found in report]
 
 
@@ -102,11 +101,11 @@ class TestTables:
 
     def test_dates_and_duplicate_genes_are_warnings_with_their_line(self, tmp_path: Path) -> None:
         lines = good().rename(index={"LYZ": "1-Mar", "NKG7": "2-Sep"}).to_csv(sep="\t")
-        (found,) = bc.check(written(tmp_path / "x.tsv", lines), input_matrix_type="raw")
+        (found,) = bc.check(written(tmp_path / "x.tsv", lines))
         assert (found.code, found.severity, found.path, found.count) == ("BC406", "warning", "x.tsv line 3", 2)
         assert "'1-Mar', '2-Sep'" in found.message
         lines = good().rename(index={"NKG7": "CD3D"}).to_csv(sep="\t")
-        (found,) = bc.check(written(tmp_path / "x.tsv", lines), input_matrix_type="raw")
+        (found,) = bc.check(written(tmp_path / "x.tsv", lines))
         assert (found.code, found.severity, found.path, found.count) == ("BC103", "warning", "x.tsv line 5", 1)
 
     @pytest.mark.parametrize("how", ["quotes", "byte order mark", "CRLF", "a name that begins with #"])
@@ -126,24 +125,10 @@ class TestTables:
         names = [f"RPL{i}" for i in range(20)] + GENES + ["ACTB", "GAPDH", "TP53"]
         table = pd.DataFrame(1, index=[f"sample {i}" for i in range(9)], columns=names)
         table.to_csv(tmp_path / "x.tsv", sep="\t")
-        (found,) = bc.check(tmp_path / "x.tsv", input_matrix_type="raw")
+        (found,) = bc.check(tmp_path / "x.tsv")
         assert (found.code, found.severity) == ("BC409", "warning")
         table.T.to_csv(tmp_path / "x.tsv", sep="\t")
-        assert list(bc.check(tmp_path / "x.tsv", input_matrix_type="raw")) == []
-
-    @pytest.mark.parametrize(
-        ("values", "warns"), [(VALUES, True), (VALUES + 0.0, True), (VALUES / 2, False), (VALUES * 0, False)]
-    )
-    def test_whole_numbers_that_would_be_sent_as_normalized_are_a_warning(
-        self, server: Sandbox, tmp_path: Path, values: np.ndarray, warns: bool
-    ) -> None:
-        path = tmp_path / "x.tsv"
-        pd.DataFrame(values, index=GENES, columns=CELLS).to_csv(path, sep="\t")
-        assert [found.code for found in bc.check(path)] == ["BC804"] * warns
-        assert list(bc.check(path, input_matrix_type="raw")) == []
-        with pytest.warns(UserWarning, match="input_matrix_type='raw'") if warns else nullcontext():
-            bc.submit(path, skip_dimred=True)
-        assert [found.code for found in bc.submit(path, dry_run=True).report] == ["BC804"] * warns
+        assert list(bc.check(tmp_path / "x.tsv")) == []
 
     def test_a_header_as_r_writes_it_is_read(self, server: Sandbox, tmp_path: Path) -> None:
         lines = good().to_csv(sep="\t").removeprefix("\t")

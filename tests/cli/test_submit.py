@@ -69,14 +69,13 @@ def test_check_takes_folders_and_tables(folder: Path, tmp_path: Path) -> None:
     assert "does not begin with %%MatrixMarket" in done.output
 
 
-def test_a_dry_run_of_a_table_says_how_to_send_counts(tmp_path: Path) -> None:
+def test_a_dry_run_of_a_table_says_how_it_is_sent_and_why(tmp_path: Path) -> None:
     path = csv_file(tmp_path / "x.csv")
     shown = run("submit", path, "--dry-run").stdout
-    assert "sent as normalized (if the values are counts, give --input-matrix-type raw)" in " ".join(shown.split())
-    assert "tsv, sent as normalized (if the values are counts, give input_matrix_type='raw')" in repr(
-        bc.submit(path, dry_run=True)
+    assert "tsv, sent as raw because: all values are non-negative whole numbers" in " ".join(shown.split())
+    assert "type: tsv, sent as normalized\n  files:" in repr(
+        bc.submit(path, input_matrix_type="normalized", dry_run=True)
     )
-    assert "tsv, sent as raw\n" in repr(bc.submit(path, input_matrix_type="raw", dry_run=True))
 
 
 def test_files_of_two_types_are_not_one_study(folder: Path, tmp_path: Path) -> None:

@@ -40,6 +40,13 @@ def test_fields_and_genes_give_the_colors(study: Study) -> None:
     assert "expression (lognorm)" in {ax.get_ylabel() for ax in figure.axes[0].child_axes}
 
 
+def test_a_field_that_was_added_since_gives_the_colors(study: Study, counts: ad.AnnData) -> None:
+    assert "added" not in study.fields
+    counts.obs["added"] = counts.obs["sample"].to_numpy()
+    counts.biocolab.push_metadata("added", study=bc.study(study.provenance()["study_uuid"], source="bbrowserx"))
+    assert [text.get_text() for text in study.plot("added").axes[0].get_legend().get_texts()] == ["s0", "s1", "s2"]
+
+
 def test_unknown_fields_and_embeddings_are_named(study: Study, server: Sandbox) -> None:
     with pytest.raises(UnknownField, match=r"no field or gene 'smaple' \(did you mean 'sample'"):
         study.plot("smaple")

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import gzip
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
 
-from biocolab_accessor.errors import InvalidColumn, InvalidNames, InvalidValues
+import biocolab_accessor as bc
+from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidNames, InvalidValues
 from biocolab_accessor.sandbox.server import Sandbox
-from biocolab_accessor.submit.tables import genes_of
+from biocolab_accessor.submit.tables import genes_of, matrix_type_of_tables
 
 
 class TestExpressionTable:
@@ -117,3 +120,54 @@ class TestListOfGenes:
 
     def test_a_column_can_have_a_number_as_its_name(self) -> None:
         assert genes_of(pd.DataFrame({0: ["CD3D", "LYZ"]}), 0) == ["CD3D", "LYZ"]  # type: ignore[arg-type]
+
+
+class TestMatrixTypeOfTableFiles:
+    @pytest.mark.parametrize(
+        ("value", "kind"),
+        [
+            ("3", "raw"),
+            ("3.0", "raw"),
+            ('"3"', "raw"),
+            ("3e2", "raw"),
+            ("0", "raw"),
+            ("3.5", "normalized"),
+            ("-3", "normalized"),
+            ("nan", "normalized"),
+            ("x", "normalized"),
+        ],
+    )
+    @pytest.mark.parametrize("ending", ["\n", "\r\n", ""])
+    def test_whole_numbers_are_counts_wherever_another_value_is(
+        self, tmp_path: Path, value: str, kind: str, ending: str
+    ) -> None:
+        rows = ["gene\tc.1\tc-2", "A-1.5\t0\t7", *["B\t1\t2"] * 3000, f"C\t4\t{value}"]
+        path = tmp_path / "x.tsv"
+        path.write_bytes((ending or "\n").join(rows).encode() + ending.encode())
+        assert matrix_type_of_tables([path])[0] == kind
+
+    @pytest.mark.parametrize("name", ["x.csv", "x.csv.gz"])
+    def test_a_table_with_commas_is_read_as_it_is_sent(self, tmp_path: Path, name: str) -> None:
+        text = b'gene,"c,1",c2\n"A,5.5",1,2\n'
+        (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+        assert matrix_type_of_tables([tmp_path / name]) == ("raw", "all values are non-negative whole numbers")
+
+    def test_tables_of_both_kinds_are_not_one_study(self, tmp_path: Path) -> None:
+        (tmp_path / "a.tsv").write_text("gene\tc1\nA\t1\n")
+        (tmp_path / "b.tsv").write_text("gene\tc2\nA\t0.5\n")
+        with pytest.raises(InvalidArgument, match=r"'b\.tsv' has values that are not counts, .*'raw' or 'normalized'"):
+            bc.submit([tmp_path / "a.tsv", tmp_path / "b.tsv"], dry_run=True)
+        plan = bc.submit([tmp_path / "a.tsv", tmp_path / "b.tsv"], input_matrix_type="normalized", dry_run=True)
+        assert (plan.input_matrix_type, plan.reason) == ("normalized", "")
+
+    @pytest.mark.parametrize("factor", [1, 0.5])
+    def test_a_study_of_a_table_has_counts_if_the_table_has(
+        self, server: Sandbox, tmp_path: Path, factor: float
+    ) -> None:
+        values = np.array([[1, 0, 2], [0, 3, 0]]) * factor
+        pd.DataFrame(values, index=["CD3D", "LYZ"], columns=["c1", "c2", "c3"]).to_csv(tmp_path / "x.tsv", sep="\t")
+        study = bc.submit(tmp_path / "x.tsv", skip_dimred=True).study()
+        np.testing.assert_array_equal(study.to_anndata(unit="raw").to_df()[["CD3D", "LYZ"]], values.T)
+        lognorm = study.to_anndata(unit="lognorm").to_df()[["CD3D", "LYZ"]].to_numpy()
+        wanted = np.log1p(values.T / values.T.sum(axis=1, keepdims=True) * 1e4) if factor == 1 else values.T
+        np.testing.assert_allclose(lognorm, wanted, rtol=1e-6)

@@ -105,6 +105,11 @@ class TestMetadata:
             pbmc.biocolab.pull_metadata(["bulk_labels", "S_score"], study=study, dtypes=pd.Series({"S_score": "int8"}))
         pd.testing.assert_frame_equal(pbmc.obs, before)
 
+    def test_a_dtype_for_a_misspelled_field_is_refused(self, pbmc: ad.AnnData, study: Study) -> None:
+        with pytest.raises(UnknownField, match=r"dtypes has 'phas', .* \(did you mean 'phase'\?\)"):
+            pbmc.biocolab.pull_metadata(["phase"], study=study, dtypes={"phas": "string"})
+        assert list(pbmc.obs.columns) == []
+
     def test_unknown_fields_have_near_names(self, pbmc: ad.AnnData, study: Study) -> None:
         with pytest.raises(UnknownField, match=r"'bulk_label' \(did you mean 'bulk_labels'"):
             pbmc.biocolab.pull_metadata("bulk_label", study=study)
