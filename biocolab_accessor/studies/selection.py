@@ -249,7 +249,7 @@ def _no_cells(parts: StudyParts, conditions: Sequence[tuple[str, int]]) -> str:
     each = "".join(f"\n  {_shortened(clause)}: {counted(number, 'cell')}" for clause, number in conditions)
     return (
         f"study {parts.study_id}: none of its {counted(parts.n_obs, 'cell')} is selected. "
-        f"By itself, each condition selects:{each}"
+        f"Each condition alone selects:{each}"
     )
 
 
