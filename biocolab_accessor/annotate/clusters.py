@@ -25,11 +25,15 @@ from biocolab_accessor.studies.catalog import expression_summary
 __all__ = ["annotate", "ranks_by_gene", "score_types", "summaries_of"]
 
 _AT_ONCE = 200
-_CHECK_THEM = (
-    "For another species than human, give database=bc.database('mouse'). The markers must be gene symbols; if they are "
-    "in a column of var, give its name as gene_symbols="
-)
 _NEAR = re.compile(r"\(did you mean .*?\)")
+
+
+def _check_them(database: Database) -> str:
+    """What to do if a database lacks the markers."""
+    other = (
+        "For another species than human, give database=bc.database('mouse'). " if database.species == "human" else ""
+    )
+    return f"{other}The markers must be gene symbols; if they are in a column of var, give its name as gene_symbols="
 
 
 def summaries_of(genes: Sequence[str], database: Database) -> tuple[pd.DataFrame, list[str]]:
@@ -57,7 +61,7 @@ def summaries_of(genes: Sequence[str], database: Database) -> tuple[pd.DataFrame
     if not frames:
         msg = (
             f"the database ({database.species} version {database.version}) has none of the {len(genes)} marker genes "
-            f"{listing(genes, limit=4)}: {refusals[0]}. {_CHECK_THEM}"
+            f"{listing(genes, limit=4)}: {refusals[0]}. {_check_them(database)}"
         )
         raise UnknownGene(msg) from refusals[0]
     return pd.concat(frames, ignore_index=True), [gene for gene in genes if gene in missing]
@@ -174,7 +178,8 @@ def annotate(
     if 2 * len(missing) > len(every):
         msg = (
             f"the database ({source.species} version {source.version}) lacks {len(missing)} of the {len(every)} marker "
-            f"genes, such as {listing(missing, limit=3)}, so the cell types are based on few genes. {_CHECK_THEM}"
+            f"genes, such as {listing(missing, limit=3)}, so the cell types are based on few genes. "
+            f"{_check_them(source)}"
         )
         warn(msg)
     ranks, unknown = ranks_by_gene(summary), set(missing)

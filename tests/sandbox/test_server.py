@@ -17,7 +17,7 @@ import requests
 
 import biocolab_accessor as bc
 from biocolab_accessor.connection.default import drop_default
-from biocolab_accessor.errors import InvalidArgument, InvalidFile, SandboxError
+from biocolab_accessor.errors import InvalidArgument, InvalidFile, SandboxError, UnknownGene
 from biocolab_accessor.sandbox.processing import tasks
 from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
 from tests.patience import PATIENCE
@@ -358,6 +358,12 @@ class TestAddStudy:
         assert set(bc.expression_summary("ONLYHERE1")["cell_type"]) == {"a", "b", "unused"}
         with pytest.raises(InvalidArgument, match="did you mean 'label'"):
             server.add_study("mistyped", counts, cell_type="lable")
+
+    def test_a_summary_of_studies_without_cell_types_says_what_is_missing(self, counts: ad.AnnData) -> None:
+        with bc.sandbox(new=True) as alone:
+            alone.add_study("untyped", counts, species="mouse")
+            with pytest.raises(UnknownGene, match=r"no study of this database has cell types: .*cell_type="):
+                bc.expression_summary("GENE1", database=bc.database("mouse"))
 
 
 class TestAddress:

@@ -56,6 +56,9 @@ def celltypes(state: State, user: str, body: Body) -> Any:
                     row = tables[name].setdefault(label, [0.0, 0.0, 0.0])
                     for i, number in enumerate(numbers):
                         row[i] += float(number)
+    if not known:
+        msg = "no study of this database has cell types: add one with server.add_study(..., cell_type='column of obs')"
+        raise HTTPError(404, msg)
     gene_positions(sorted(known), names, "the database")
     return {name: [_summary(label, *row) for label, row in table.items()] for name, table in tables.items()}
 
