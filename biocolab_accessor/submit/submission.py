@@ -433,8 +433,8 @@ class Submission:
     def _how_to_go_on(self) -> str:
         option = "" if self.source == "bbrowserx" else f" --to {self.source}"
         return (
-            "To go on, repeat the call, or run one of these lines, the first in a terminal, the second in Python:\n"
-            f"  biocolab wait {self.task_id}{option}\n  {call_of(self.task_id, self.source)}.wait()"
+            f"To go on, repeat the call, or run in a terminal\n  biocolab wait {self.task_id}{option}\n"
+            f"or in Python\n  {call_of(self.task_id, self.source)}.wait()"
         )
 
     async def _ended(self) -> Submission:
