@@ -89,8 +89,7 @@ def species_mismatch(context: Context) -> Iterator[Finding]:
     names = context.identifiers
     if names.species is not None and context.species in _CONFLICTS[names.species]:
         seems = "another species" if names.species == "others" else names.species
-        genes = "from another species" if names.species == "others" else f"{names.species} genes"
-        fix = f"If they are {genes}, submit with species={quoted(names.species)}"
+        fix = f"If so, submit with species={quoted(names.species)}"
         message = f"species is {quoted(context.species)}, but the genes look like {seems}: {names.evidence}"
         yield found(_names(context), message, fix=fix)
 

@@ -329,21 +329,16 @@ class FilesPlan:
                 return [*(row for _, row in rows), *last]
             own = [(f"{name}: {fact}", text) for name, (fact, text) in rows if fact != "to"]
             return [("to", _destination(self)), *own, *last]
-
-        def found(severity: str) -> list[tuple[str, str]]:
-            return [
-                (severity, f"{each.code} {each.path}: {each.text}") for each in self.report if each.severity == severity
-            ]
-
+        found = self.report.errors
         return [
-            *found("error"),
+            *((each.severity, f"{each.code} {each.path}: {each.text}") for each in found),
             ("to", _destination(self)),
             ("type", f"{self.study_type}, sent as {self.input_matrix_type}"),
             *([("because", self.reason)] if self.reason else []),
             ("files", listing((path.name for path in self.files), limit=_MOST_SHOWN)),
             ("batches", listing(self.batches, limit=_MOST_SHOWN)),
             ("size", f"{about_megabytes(self.n_bytes)} on disk"),
-            *found("warning"),
+            *((each.severity, f"{each.code} {each.path}: {each.text}") for each in self.report.warnings),
             *last,
         ]
 

@@ -344,13 +344,13 @@ CASES = {
         (genes(IDS), {"species": "mouse"}),
         Finding("BC404", "warning", "var_names",
                 "species is 'mouse', but the genes look like human: 30 ids start with ENSG",
-                fix="If they are human genes, submit with species='human'"),
+                fix="If so, submit with species='human'"),
     ),
     "genes of a fish": (
         (genes([name.replace("ENSG", "ENSDARG") for name in IDS]), {"species": "mouse"}),
         Finding("BC404", "warning", "var_names",
                 "species is 'mouse', but the genes look like another species: 30 ids start with ENSDARG",
-                fix="If they are from another species, submit with species='others'"),
+                fix="If so, submit with species='others'"),
     ),
     "mitochondrial genes": (
         genes(["MT-1", "mt-2", "MT-3", "MT-4", "x"]),
