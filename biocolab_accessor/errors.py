@@ -279,6 +279,13 @@ class MissingFile(InvalidFile, FileNotFoundError):
     """The file or folder does not exist."""
 
 
+def unreadable(path: object, kind: str, error: Exception) -> InvalidFile:
+    """The error for a file that cannot be read as what it should be, or does not exist."""
+    if isinstance(error, FileNotFoundError):
+        return MissingFile(f"{path} does not exist")
+    return InvalidFile(f"{path} cannot be read as {kind}: {error}")
+
+
 class TooLarge(BiocolabError, MemoryError):
     """The object would not fit into memory; the message has the sizes and an alternative.
 
@@ -409,6 +416,10 @@ def public(thing: _Thing) -> _Thing:
             return function(*args, **kwargs)
         except _USUAL as error:
             _suggest(_with_short_traceback(error), called, args, kwargs, sys._getframe(1))
+            raise
+        except TypeError as error:
+            if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # the call does not fit
+                _suggest(_with_short_traceback(error), called, args, kwargs, sys._getframe(1))
             raise
         finally:
             del args, kwargs  # a verbose traceback shows the variables of this frame, and any argument may be a token

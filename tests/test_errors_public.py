@@ -104,6 +104,24 @@ def test_the_line_that_an_error_ends_in_has_the_users_own_names(server: bc.Sandb
         assert caught.value.__notes__[-1] == f"  {line}"
 
 
+def test_a_positional_argument_that_a_public_function_does_not_take_is_a_mistake_of_the_user() -> None:
+    with pytest.raises(TypeError, match="takes 0 positional arguments but 1 was given") as caught:
+        bc.groups("x")
+    assert caught.value.__notes__ == ["  help(bc.groups)"]
+    assert hasattr(caught.value, "_render_traceback_")  # in a notebook, without the frames of the package
+
+
+def test_a_type_error_in_the_code_of_the_package_keeps_its_whole_traceback() -> None:
+    @public
+    def broken() -> None:
+        len(3)
+
+    with pytest.raises(TypeError) as caught:
+        broken()
+    assert not hasattr(caught.value, "_render_traceback_")
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_an_error_that_a_public_function_raises_within_another_has_one_line() -> None:
     with pytest.raises(bc.errors.InvalidArgument) as caught:
         bc.collection(["X"], source="nowhere")

@@ -234,7 +234,8 @@ class AnnDataAccessor:
             fetched again.
         dry_run
             Send nothing and return the plan. If the object has errors, they are in the plan, and nothing is raised.
-            No server is asked; a group is looked for in the last list of :func:`groups` in this session, if any.
+            No server is asked, so the plan does not say whether the token is accepted, or a study with this id exists;
+            a group is looked for in the last list of :func:`groups` in this session, if any.
 
         Returns
         -------

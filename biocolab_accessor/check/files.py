@@ -103,7 +103,7 @@ def open_h5ad(path: Path) -> AnnData:
         raise (InvalidFile if path.exists() else MissingFile)(msg)
     if not is_hdf5(path):
         with opened_regular(path) as (descriptor, _):
-            kind = _BY_ENDING.get(path.suffix.casefold()) or _looks_like(os.read(descriptor, 512))
+            kind = _of_folder(path) or _BY_ENDING.get(path.suffix.casefold()) or _looks_like(os.read(descriptor, 512))
             msg = f"{path} is not an h5ad file: it {kind}"
         raise InvalidFile(msg, line=f"bc.submit({str(path)!r}, study_type='tsv')" if "text" in kind else "")
     try:
@@ -209,6 +209,14 @@ _BY_ENDING = {
     ".rds": "is an R file; use study_type='rds'",
     ".cloupe": "is a Loupe file, which servers do not read; use the h5 file or folder from Cell Ranger",
 }
+
+
+def _of_folder(path: Path) -> str:
+    """What to do with a file of a 10x folder, which is submitted as a whole; empty for other files."""
+    name = path.name.removesuffix(".gz")
+    if not any(name.endswith(endings) for endings in MTX_PARTS.values()):
+        return ""
+    return f"is a part of a 10x folder; give the folder, {quoted(str(path.parent))}"
 
 
 def _looks_like(start: bytes) -> str:

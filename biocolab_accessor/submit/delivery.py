@@ -221,7 +221,10 @@ class _Delivery:
             return self._resumed() or self._sent()
         except (KeyboardInterrupt, BiocolabError) as error:
             if self.entry.known.chunks:
-                error.add_note("Repeat the call to go on: the server keeps the data that it has received")
+                name = quoted(self.entry.known.study_id)
+                error.add_note(
+                    f"The server keeps the data that it has received. To go on with study {name}, repeat the call"
+                )
             raise
 
     def _drop_foreign_journal(self) -> None:

@@ -141,8 +141,8 @@ class Plan:
     Attributes
     ----------
     to, group, study_id, species
-        The destination. The server was not asked whether the group exists. If ``study_id`` is None, an id is generated
-        when the study is sent.
+        The destination. The server was not asked whether the group exists, or has a study with this id already. If
+        ``study_id`` is None, an id is generated when the study is sent.
     n_obs, n_vars
         Cells and genes.
     nnz
@@ -323,15 +323,18 @@ class FilesPlan:
         return _NOTHING_SENT if self.ok else f"Plan: {these} cannot be sent"
 
     def _rows(self) -> list[tuple[str, str]]:
+        last = [_TO_SEND] if self.ok else []
         if self.plans:
-            several = len(self.plans) > 1
-            return [
-                (f"{path.name}: {name}" if several else name, text)
+            named = [
+                (path.name, plan if plan.batch_key else _named(plan, path))
                 for path, plan in zip(self.files, self.plans, strict=True)
-                for name, text in (plan if plan.batch_key else _named(plan, path))._rows()
-                if self.ok or name != _TO_SEND[0]
             ]
-        found = [each for each in self.report if each.severity != "note"]
+            rows = [(name, row) for name, plan in named for row in plan._rows() if row[0] != _TO_SEND[0]]
+            if len(named) == 1:
+                return [*(row for _, row in rows), *last]
+            own = [(f"{name}: {fact}", text) for name, (fact, text) in rows if fact != "to"]
+            return [("to", _destination(self)), *own, *last]
+        found = self.report.errors
         return [
             *_strict(self),
             *((each.severity, f"{each.code} {each.path}: {each.text}") for each in found),
@@ -341,7 +344,8 @@ class FilesPlan:
             ("files", listing((path.name for path in self.files), limit=_MOST_SHOWN)),
             ("batches", listing(self.batches, limit=_MOST_SHOWN)),
             ("size", f"{about_megabytes(self.n_bytes)} on disk"),
-            *([_TO_SEND] if self.ok else []),
+            *((each.severity, f"{each.code} {each.path}: {each.text}") for each in self.report.warnings),
+            *last,
         ]
 
     def __repr__(self) -> str:

@@ -169,7 +169,9 @@ class Submission:
         if self._state.failed:
             return ""
         if background.is_followed(self):
-            return "processed, becoming a study" if self._state.succeeded else "becomes a study by itself"
+            if self._state.succeeded:
+                return "processed, becoming a study"
+            return f"becomes a study while this session runs; later: {call_of(self.task_id, self.source)}.wait()"
         if self._trouble:
             return f"no longer followed ({shorten(self._trouble, _LONGEST_REASON, placeholder=' …')}): call wait()"
         return "processed, not a study yet: call wait()" if self._state.succeeded else ""
@@ -431,8 +433,8 @@ class Submission:
     def _how_to_go_on(self) -> str:
         option = "" if self.source == "bbrowserx" else f" --to {self.source}"
         return (
-            "To go on, repeat the call, or run the first line in a terminal, or the second one here:\n"
-            f"  biocolab wait {self.task_id}{option}\n  {call_of(self.task_id, self.source)}.wait()"
+            f"To go on, repeat the call, or run in a terminal\n  biocolab wait {self.task_id}{option}\n"
+            f"or in Python\n  {call_of(self.task_id, self.source)}.wait()"
         )
 
     async def _ended(self) -> Submission:

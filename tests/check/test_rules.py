@@ -117,7 +117,7 @@ CASES = {
     "the servers' own column": (
         make(obs={"Barcodes": [1, 2]}),
         Finding("BC106", "warning", "obs['Barcodes']",
-                "the name is the name that the servers use for barcodes: sent as 'Barcodes~biocolab'",
+                "the name is reserved for barcodes on the servers: sent as 'Barcodes~biocolab'",
                 fix=OWN_NAME, changed=True),
     ),
     "numbers as barcodes": (
@@ -223,7 +223,7 @@ CASES = {
     "counts beyond float32": (
         make(COUNTS.astype(np.int64) * 2**24),
         Finding("BC304", "warning", "X",
-                "counts up to 50,331,648: the servers are only exact up to 16,777,216",
+                "counts up to 50,331,648: the servers round counts above 16,777,216",
                 examples=("cell 'a' gene 'g'",), fix="Check that these are molecule counts"),
     ),
     "scaled, with better": (

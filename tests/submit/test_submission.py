@@ -142,7 +142,9 @@ class TestInterrupted:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
-        told = re.search(r"interrupted: task (\w+) keeps running on the server\. To go on, .*\n  (.+)\n  (.+)", said)
+        told = re.search(
+            r"interrupted: task (\w+) keeps running on the server\. To go on, .*\n  (.+)\nor in Python\n  (.+)", said
+        )
         assert told[2] == f"biocolab wait {told[1]}"
         assert told[3] == f"bc.submission('{told[1]}').wait()"
         faulty.faults.clear()
