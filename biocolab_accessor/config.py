@@ -125,7 +125,7 @@ class Settings(BaseSettings):
     search_age: float = Field(default=300.0, ge=0)
     """Seconds for which ``bc.search`` uses the lists that it has; 0 means that each search asks the servers again."""
     follow: bool = True
-    """Whether a submission with ``wait=False`` becomes a study by itself while the session runs."""
+    """Whether a submission with ``wait=False`` becomes a study while the session runs, without a call of ``wait()``."""
     progress: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
     """Progress bars: ``auto`` shows them in a terminal or notebook; True and False mean ``on`` and ``off``."""
     cache_dir: Annotated[Path, AfterValidator(expanded)] = Field(default_factory=cache_folder)

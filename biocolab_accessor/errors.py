@@ -279,6 +279,13 @@ class MissingFile(InvalidFile, FileNotFoundError):
     """The file or folder does not exist."""
 
 
+def unreadable(path: object, kind: str, error: Exception) -> InvalidFile:
+    """The error for a file that cannot be read as what it should be, or does not exist."""
+    if isinstance(error, FileNotFoundError):
+        return MissingFile(f"{path} does not exist")
+    return InvalidFile(f"{path} cannot be read as {kind}: {error}")
+
+
 class TooLarge(BiocolabError, MemoryError):
     """The object would not fit into memory; the message has the sizes and an alternative.
 
@@ -404,16 +411,29 @@ def public(thing: _Thing) -> _Thing:
             unknown = next((name for name in kwargs if name not in parameters), None)
             if unknown is not None and not takes_any:
                 near = did_you_mean(unknown, names) or f"; it takes {listing(names, limit=20) or 'no arguments'}"
-                msg = f"{function.__qualname__}() got an unexpected keyword argument {unknown!r}{near}"
+                msg = f"{_shown(called)}() got an unexpected keyword argument {unknown!r}{near}"
                 raise _suggest(_with_short_traceback(TypeError(msg)), called, args, kwargs, sys._getframe(1))
             return function(*args, **kwargs)
         except _USUAL as error:
             _suggest(_with_short_traceback(error), called, args, kwargs, sys._getframe(1))
             raise
+        except TypeError as error:
+            if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # the call does not fit
+                _suggest(_with_short_traceback(error), called, args, kwargs, sys._getframe(1))
+            raise
         finally:
             del args, kwargs  # a verbose traceback shows the variables of this frame, and any argument may be a token
 
     return called  # type: ignore[return-value]
+
+
+def _shown(call: Callable[..., Any]) -> str:
+    """The name of a public function as users call it, such as ``bc.submit`` or ``adata.biocolab.submit``."""
+    owner, _, method = call.__qualname__.rpartition(".")
+    if owner in _NAMES:
+        return f"{_NAMES[owner]}.biocolab.{method}"
+    name = _call_of_user(call, owner)
+    return call.__qualname__ if name.startswith("'") else name
 
 
 def _with_short_traceback(error: BaseException) -> BaseException:

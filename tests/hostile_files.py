@@ -389,7 +389,7 @@ SAID = {
     "a value": "declares 6,000,000,000 bytes but stores 0",
     "an attribute": "attribute 'large' of '/uns/new' has 20,971,520 bytes",
     "four thousand": "'/uns/new' has 4,200 attributes",
-    "a filter": "HDF5 filter 444), for example in uns/own/packed, which is not installed: install the plugin that",
+    "a filter": "HDF5 filter 444), for example in uns/own/packed, which is not installed: install the plugin for",
     "references": "dataset '/uns/own/refs' holds references",
     "reference to": "attribute '/obs/label@categories' refers to an object that no link leads to",
     "sequences": "dataset '/uns/own/nested' holds references or nested sequences",

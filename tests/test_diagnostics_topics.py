@@ -287,7 +287,7 @@ class TestKeyring:
         seen = the(examine(network=False), "credentials", "keyring")
         assert (seen.state, seen.message) == (
             "note",
-            "is not used: the package keyring is not installed: pip install 'biocolab_accessor[keyring]'",
+            "is not used: the package keyring is not installed (pip install 'biocolab_accessor[keyring]')",
         )
 
 

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
@@ -63,6 +64,22 @@ def test_the_error_about_a_keyword_that_resembles_none_lists_all_of_them() -> No
         public(lambda: None)(x=1)
 
 
+def test_the_error_about_a_keyword_names_the_function_as_users_call_it() -> None:
+    adata = AnnData(np.eye(2, dtype=np.float32))
+    for call, name in {
+        bc.submit: "bc.submit",
+        bc.submit_metadata: "bc.submit_metadata",
+        bc.check: "bc.check",
+        adata.biocolab.submit: "adata.biocolab.submit",
+        adata.to_df().biocolab.check: "df.biocolab.check",
+        bc.Report: "bc.Report",
+        bc.Report().raise_for_errors: "Report.raise_for_errors",
+    }.items():
+        with pytest.raises(TypeError) as caught:
+            call(nonsense=1)  # type: ignore[operator]
+        assert str(caught.value).startswith(f"{name}() got an unexpected keyword argument 'nonsense'")
+
+
 def test_the_error_about_a_misspelled_setting_suggests_the_right_one() -> None:
     with pytest.raises(bc.errors.InvalidArgument, match="did you mean 'max_retries'"):
         bc.settings.override(max_retires=1).__enter__()
@@ -85,6 +102,24 @@ def test_the_line_that_an_error_ends_in_has_the_users_own_names(server: bc.Sandb
         with pytest.raises(bc.errors.BiocolabError) as caught:
             call()
         assert caught.value.__notes__[-1] == f"  {line}"
+
+
+def test_a_positional_argument_that_a_public_function_does_not_take_is_a_mistake_of_the_user() -> None:
+    with pytest.raises(TypeError, match="takes 0 positional arguments but 1 was given") as caught:
+        bc.groups("x")
+    assert caught.value.__notes__ == ["  help(bc.groups)"]
+    assert hasattr(caught.value, "_render_traceback_")  # in a notebook, without the frames of the package
+
+
+def test_a_type_error_in_the_code_of_the_package_keeps_its_whole_traceback() -> None:
+    @public
+    def broken() -> None:
+        len(3)
+
+    with pytest.raises(TypeError) as caught:
+        broken()
+    assert not hasattr(caught.value, "_render_traceback_")
+    assert not hasattr(caught.value, "__notes__")
 
 
 def test_an_error_that_a_public_function_raises_within_another_has_one_line() -> None:

@@ -61,7 +61,7 @@ class AnnDataAccessor:
         *,
         input_matrix_type: MatrixType = "auto",
         batch_key: str | None = None,
-        species: str | None = None,
+        species: str | None = "human",
         min_counts: float | None = None,
         min_genes: float | None = None,
         max_counts: float | None = None,
@@ -234,7 +234,8 @@ class AnnDataAccessor:
             fetched again.
         dry_run
             Send nothing and return the plan. If the object has errors, they are in the plan, and nothing is raised.
-            No server is asked; a group is looked for in the last list of :func:`groups` in this session, if any.
+            No server is asked, so the plan does not say whether the token is accepted, or a study with this id exists;
+            a group is looked for in the last list of :func:`groups` in this session, if any.
 
         Returns
         -------

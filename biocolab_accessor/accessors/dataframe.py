@@ -72,7 +72,7 @@ class DataFrameAccessor:
         self,
         *,
         input_matrix_type: MatrixType = "auto",
-        species: str | None = None,
+        species: str | None = "human",
         min_counts: float | None = None,
         min_genes: float | None = None,
         max_counts: float | None = None,

@@ -21,7 +21,7 @@ def check(
     *,
     input_matrix_type: Any = "auto",
     batch_key: str | None = None,
-    species: str | None = None,
+    species: str | None = "human",
     min_counts: float | None = None,
     min_genes: float | None = None,
     max_counts: float | None = None,
@@ -40,7 +40,8 @@ def check(
     batch_key
         Column of obs that holds the batches.
     species
-        ``"human"``, ``"mouse"``, … as it will be submitted. It is compared with the gene names.
+        ``"human"``, ``"mouse"``, … as it will be submitted. It is compared with the gene names; None skips the
+        comparison.
     min_counts, min_genes, max_counts, max_genes, mt_percentage
         The filters of the submission. The report then says how many cells they would keep, which takes one more read
         of the matrix. Without filters, this step is skipped.

@@ -19,7 +19,7 @@ from anndata import AnnData
 from anndata.experimental import read_dispatched
 from anndata.io import sparse_dataset
 
-from biocolab_accessor.check.genes import gene_share
+from biocolab_accessor.check.genes import gene_share, identify, species_findings
 from biocolab_accessor.check.report import Finding, Report, finding
 from biocolab_accessor.check.tables import opened_text
 from biocolab_accessor.errors import InvalidFile, InvalidNames, InvalidValues, MissingFile
@@ -111,7 +111,7 @@ def open_h5ad(path: Path) -> AnnData:
         raise (InvalidFile if path.exists() or "://" in address else MissingFile)(msg)
     if not is_hdf5(path):
         with opened_regular(path) as (descriptor, _):
-            kind = _BY_ENDING.get(path.suffix.casefold()) or _looks_like(os.read(descriptor, 512))
+            kind = _of_folder(path) or _BY_ENDING.get(path.suffix.casefold()) or _looks_like(os.read(descriptor, 512))
             msg = f"{path} is not an h5ad file: it {kind}"
         raise InvalidFile(msg, line=f"bc.submit({str(path)!r}, study_type='tsv')" if "text" in kind else "")
     try:
@@ -219,6 +219,14 @@ _BY_ENDING = {
 }
 
 
+def _of_folder(path: Path) -> str:
+    """What to do with a file of a 10x folder, which is submitted as a whole; empty for other files."""
+    name = path.name.removesuffix(".gz")
+    if not any(name.endswith(endings) for endings in MTX_PARTS.values()):
+        return ""
+    return f"is a part of a 10x folder; give the folder, {quoted(str(path.parent))}"
+
+
 def _looks_like(start: bytes) -> str:
     if not start:
         return "is empty"
@@ -290,7 +298,7 @@ def parts_in(folder: Path) -> dict[str, Path]:
     return found
 
 
-def check_10x_h5(path: Path) -> Report:
+def check_10x_h5(path: Path, species: str | None = None) -> Report:
     """Check the parts of a 10x h5 file and its first values; InvalidFile if it is not one or cannot be read."""
     if not is_hdf5(path):
         msg = f"{path} is not HDF5, so it is not a 10x h5 file. For MTX files or a folder, use study_type='mtx_10x'"
@@ -300,7 +308,7 @@ def check_10x_h5(path: Path) -> Report:
             if "obs" in file and "var" in file:
                 msg = f"{path} is an h5ad file: submit it with study_type='h5ad'"
                 raise InvalidFile(msg)
-            return Report([finding for group in _matrices(path, file) for finding in _h5(path.name, group)])
+            return Report([finding for group in _matrices(path, file) for finding in _h5(path.name, group, species)])
     except (OSError, RuntimeError, KeyError) as error:
         msg = f"{path} cannot be read: {error}. {_AGAIN}"
         raise InvalidFile(msg) from error
@@ -314,7 +322,7 @@ def _matrices(path: Path, file: h5py.File) -> list[h5py.Group]:
     return groups
 
 
-def _h5(name: str, group: h5py.Group) -> Iterator[Finding]:
+def _h5(name: str, group: h5py.Group, species: str | None) -> Iterator[Finding]:
     place = f"{name} {group.name}"
     ids = next((key for key in ("features/id", "genes", "features/name") if key in group), None)
     missing = [key for key in ("data", "indices", "indptr", "shape") if key not in group]
@@ -338,13 +346,18 @@ def _h5(name: str, group: h5py.Group) -> Iterator[Finding]:
         message = f"refers to feature {int(indices.max()):,} of {n_genes:,}"
         yield finding("BC801", f"{place}/indices", message, _AGAIN)
     yield from _counts(f"{place}/data", data)
-    yield from _barcodes(f"{place}/barcodes", [text.decode(errors="replace") for text in group["barcodes"][:]])
+    yield from _barcodes(f"{place}/barcodes", _texts(group["barcodes"]))
+    yield from species_findings(f"{place}/{ids}", identify(_texts(group[ids])), species)
 
 
-def check_mtx(parts: Mapping[str, Path]) -> Report:
+def _texts(stored: h5py.Dataset) -> list[str]:
+    return [text.decode(errors="replace") for text in stored[:]]
+
+
+def check_mtx(parts: Mapping[str, Path], species: str | None = None) -> Report:
     """Check that the three files of a 10x matrix fit, and their first entries; InvalidFile if one cannot be read."""
     try:
-        return Report(list(_mtx(parts)))
+        return Report(list(_mtx(parts, species)))
     except UnicodeDecodeError as error:
         msg = f"one of {listing(path.name for path in parts.values())} is not a text file: {error.reason}"
         raise InvalidFile(msg) from error
@@ -353,7 +366,7 @@ def check_mtx(parts: Mapping[str, Path]) -> Report:
         raise InvalidFile(msg) from error
 
 
-def _mtx(parts: Mapping[str, Path]) -> Iterator[Finding]:
+def _mtx(parts: Mapping[str, Path], species: str | None) -> Iterator[Finding]:
     matrix = parts["matrix"].name
     features, barcodes = _first_column(parts["features"]), _first_column(parts["barcodes"])
     with opened_text(parts["matrix"]) as file:
@@ -377,7 +390,8 @@ def _mtx(parts: Mapping[str, Path]) -> Iterator[Finding]:
             )
             return
         shape = (int(sizes[0]), int(sizes[1]))
-        yield from _fit(parts, shape, f"{matrix} line {number}", features, barcodes)
+        unfit = list(_fit(parts, shape, f"{matrix} line {number}", features, barcodes))
+        yield from unfit
         values = []
         for line_number, entry in enumerate(file, number + 1):
             if line_number - number > _MOST_ENTRIES:
@@ -399,6 +413,8 @@ def _mtx(parts: Mapping[str, Path]) -> Iterator[Finding]:
                 yield finding("BC801", matrix, message, f"The file is truncated. {_AGAIN}")
         yield from _counts(f"{matrix} from line {number + 1}", np.array(values))
     yield from _barcodes(parts["barcodes"].name, barcodes)
+    if not unfit:
+        yield from species_findings(parts["features"].name, identify(features), species)
 
 
 def _fit(

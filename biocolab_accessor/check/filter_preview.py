@@ -142,7 +142,7 @@ class FilterPreview:
                 f"+ {self.n_mads_mt:g} MAD of the mitochondrial share)"
             )
         if not self.mt_genes:
-            remarks.append("no gene is named MT-…: mt_percentage removes nothing")
+            remarks.append("no gene is named MT-… or mt-…: mt_percentage removes nothing")
         if self.input_matrix_type == "normalized" and self.bounds:
             remarks.append("these are not counts: bounds apply to sums of normalized values")
         if not self.n_kept:
@@ -361,13 +361,13 @@ def batches_without_cells(context: Context) -> Iterator[Finding]:
 
 @rule("BC705", "warning")
 def no_genes_for_mt_percentage(context: Context) -> Iterator[Finding]:
-    """Without genes named ``MT-…``, a filter by ``mt_percentage`` keeps every cell, including damaged ones."""
+    """Without genes named ``MT-…`` or ``mt-…``, a filter by ``mt_percentage`` keeps every cell, damaged ones too."""
     kept, filters = context.kept, context.filters
     if kept and filters and filters.limits_mitochondrial and not kept.has_mitochondrial:
         ids = context.identifiers.ensembl
         why = f", since they have Ensembl ids ({ids[0]})" if len(ids) > 0.5 * max(1, context.identifiers.number) else ""
         fix = "Rename the genes to their symbols in a copy, or filter by a list of genes before submitting"
-        message = f"mt_percentage={filters.mt_percentage:g} removes nothing: no gene is named MT-…{why}"
+        message = f"mt_percentage={filters.mt_percentage:g} removes nothing: no gene is named MT-… or mt-…{why}"
         yield found("filters", message, fix=fix)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Literal
@@ -12,6 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from biocolab_accessor.check.report import Finding, finding
+from biocolab_accessor.messages import quoted
 
 __all__ = [
     "ENSEMBL",
@@ -25,6 +28,7 @@ __all__ = [
     "is_gene",
     "looked_at",
     "places_by_letters",
+    "species_findings",
 ]
 
 _PADDING = 8
@@ -368,3 +372,24 @@ def _by_letters(texts: list[str]) -> tuple[Species | None, str]:
     if capitalised >= _MOST_CAPITALISED * said:
         return "mouse", f"{capitalised:,} names{looked_at} are capitalized, like Cd3d"
     return None, ""
+
+
+# Primate symbols are written like human ones. Nothing is known about other species.
+_CONFLICTS: dict[Species, tuple[str, ...]] = {
+    "human": ("mouse",),
+    "mouse": ("human", "primate"),
+    "others": ("human", "mouse"),
+}
+
+
+def species_findings(place: str, names: Identifiers, species: str | None) -> Iterator[Finding]:
+    """A warning if the names look like genes of another species than the one of the submission."""
+    if names.species is None or species not in _CONFLICTS[names.species]:
+        return
+    others = names.species == "others"
+    seems, genes = (
+        ("another species", "genes of another species") if others else (names.species, f"{names.species} genes")
+    )
+    message = f"species is {quoted(species)}, but the genes look like {seems}: {names.evidence}"
+    fix = f"If they are {genes}, submit with species={quoted(names.species)}"
+    yield finding("BC404", place, message, fix, severity="warning")

@@ -271,7 +271,7 @@ def _compared(adata: AnnData, first: Slot, looks: _Looks) -> MatrixChoice:
     ]
     if notes:
         passed.append(
-            f"{_listed(notes)} hold{'s' * (len(notes) == 1)} whole numbers too, but for no other cells and genes"
+            f"{_listed(notes)} hold{'s' * (len(notes) == 1)} whole numbers too, but covers no further cells or genes"
         )
     # The choice does not depend on X then, but a word about X makes it easier to trust.
     x = Slot("X")
@@ -311,7 +311,7 @@ def _conflict(adata: AnnData, taken: Slot, slot: Slot, lacks: Margins, looks: _L
 
 def _corrected(taken: Slot, slot: Slot, lacks: Margins, has: str, likely: bool) -> Conflict:
     none = f" and no values for {amount(lacks)}" if any(lacks) else ""
-    why = "like corrected or downsampled counts" if likely else "which a correction may remove, but not chance alone"
+    why = "like corrected or downsampled counts" if likely else "which a correction may explain, but chance cannot"
     message = f"{has}{none}, {why}"
     return Conflict(slot, message, max(1, sum(lacks)), f"To send {slot} instead, in a copy: {only(slot, taken)}")
 

@@ -24,6 +24,7 @@ _COLORS = {
     "note": "inherit",
 }
 _MARKS = {"error": "✗", "warning": "!", "note": "·"}
+_READY = ", ready to be sent"
 _MOST_PLACES = 3
 _MOST_SHOWN = 50
 
@@ -181,7 +182,8 @@ class Report(Sequence[Finding]):
         if not grave:
             return
         what = "cannot be sent" if self.errors else "has warnings, which check='strict' treats as errors"
-        msg = f"{of} {what}\n{self!r}"
+        text = repr(self) if self.errors else repr(self).replace(_READY, "", 1)
+        msg = f"{of} {what}\n{text}"
         raise grave[0].error(msg, self)
 
     def _of(self, severity: Severity) -> tuple[Finding, ...]:
@@ -192,7 +194,7 @@ class Report(Sequence[Finding]):
             return "Report: no problems found, ready to be sent"
         numbers = [(len(self._of(severity)), severity) for severity in _ORDER]  # type: ignore[arg-type]
         parts = ", ".join(counted(number, name) for number, name in numbers if number)
-        return f"Report: {parts}{', ready to be sent' if self.ok else ''}"
+        return f"Report: {parts}{_READY if self.ok else ''}"
 
     def __repr__(self) -> str:
         paths = max((min(len(_shown(finding.path)), 28) for finding in self), default=0)

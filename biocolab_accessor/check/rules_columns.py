@@ -60,7 +60,7 @@ def order_of_labels(context: Context) -> Iterator[Finding]:
                 yield found(path, f"ordered labels ({' < '.join(labels[:3])}{' < …' if len(labels) > 3 else ''}): "
                             "the servers do not keep the order")  # fmt: skip
             elif 1 < len(labels) <= _MOST_CATEGORIES and _is_custom(labels):
-                yield found(path, f"labels in an order of their own ({listing(labels, limit=3)}): BBrowserX and "
+                yield found(path, f"labels in a custom order ({listing(labels, limit=3)}): BBrowserX and "
                             "Talk2Data return them in natural order")  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from biocolab_accessor.check.genes import ENSEMBL, Species, are_entrez, gene_share, looked_at
+from biocolab_accessor.check.genes import ENSEMBL, are_entrez, gene_share, looked_at, species_findings
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.check.tables import annotations_among, ids_among
@@ -28,13 +28,6 @@ _MARKED = re.compile(r"""[\s\ufeff].*\S.*|.*\S.*[\s\ufeff]|"[^"]+"|'[^']+'""", r
 _MARK = re.compile(r"""[\s\ufeff"']""")
 _ENSEMBL_ID = re.compile(ENSEMBL)
 _ANY_ENSEMBL_ID = re.compile(r"ENS[A-Z]*\d{11}.*")  # transcripts and proteins too; ENSA is a gene symbol
-
-# Primate symbols are written like human ones. Nothing is known about other species.
-_CONFLICTS: dict[Species, tuple[str, ...]] = {
-    "human": ("mouse",),
-    "mouse": ("human", "primate"),
-    "others": ("human", "mouse"),
-}
 
 _SYMBOL_COLUMNS = (
     "gene_symbols",
@@ -86,12 +79,9 @@ def ids_instead_of_symbols(context: Context) -> Iterator[Finding]:
 @rule("BC404", "warning")
 def species_mismatch(context: Context) -> Iterator[Finding]:
     """A study that is submitted under the wrong species is compared with the wrong databases."""
-    names = context.identifiers
-    if names.species is not None and context.species in _CONFLICTS[names.species]:
-        seems = "another species" if names.species == "others" else names.species
-        fix = f"If so, submit with species={quoted(names.species)}"
-        message = f"species is {quoted(context.species)}, but the genes look like {seems}: {names.evidence}"
-        yield found(_names(context), message, fix=fix)
+    for finding in species_findings(_names(context), context.identifiers, context.species):
+        if not _is_transposed(*_axes(context)):  # barcodes are in upper case, like human genes
+            yield finding
 
 
 @rule("BC405", "note")
@@ -103,7 +93,9 @@ def mitochondrial_genes(context: Context) -> Iterator[Finding]:
         yield found(path, f"{counted(len(mitochondrial), 'mitochondrial gene')}, used by the mt_percentage filter",
                     count=len(mitochondrial), examples=tuple(map(quoted, mitochondrial[:3])))  # fmt: skip
     elif names.number >= _WHOLE_TRANSCRIPTOME and not (context.filters and context.filters.limits_mitochondrial):
-        yield found(path, "no gene has a mitochondrial name (MT-…): a filter by mt_percentage would keep every cell")
+        yield found(
+            path, "no gene has a mitochondrial name (MT-… or mt-…): a filter by mt_percentage would keep every cell"
+        )
 
 
 @rule("BC406", "warning")
@@ -144,9 +136,8 @@ def genome_prefixes(context: Context) -> Iterator[Finding]:
 @rule("BC409", "warning")
 def transposed_matrix(context: Context) -> Iterator[Finding]:
     """An AnnData has cells as rows, but tables of counts often have them as columns."""
-    path = _names(context)
-    genes, cells = context.tables[path.removesuffix("_names")].index, context.tables["obs"].index
-    if (_share(_BARCODE, genes) > 0.9 and _share(_BARCODE, cells) < 0.1) or _are_genes(cells, genes):
+    path, (cells, genes) = _names(context), _axes(context)
+    if _is_transposed(cells, genes):
         examples = (f"a cell {quoted(str(cells[0]))}", f"a gene {quoted(str(genes[0]))}")
         fix = "An AnnData has cells as rows and genes as columns: use adata.T.copy(), or df.T for a table"
         yield found(path, "the matrix looks transposed", examples=examples, fix=fix)
@@ -187,6 +178,15 @@ def quotes_around_names(context: Context) -> Iterator[Finding]:
                 fix = "Remove them before setting raw"
             message = "names with quotes or spaces around them"
             yield found(path, message, count=len(odd), examples=tuple(map(quoted, odd[:3])), fix=fix)
+
+
+def _axes(context: Context) -> tuple[pd.Index, pd.Index]:
+    """The names of the cells and of the genes."""
+    return context.tables["obs"].index, context.tables[_names(context).removesuffix("_names")].index
+
+
+def _is_transposed(cells: pd.Index, genes: pd.Index) -> bool:
+    return (_share(_BARCODE, genes) > 0.9 and _share(_BARCODE, cells) < 0.1) or _are_genes(cells, genes)
 
 
 def _are_genes(cells: pd.Index, genes: pd.Index) -> bool:

@@ -105,9 +105,9 @@ def counts_beyond_float32(context: Context) -> Iterator[Finding]:
     """The servers store counts as float32, which is exact up to 16,777,216."""
     choice = context.choice
     if choice and choice.input_matrix_type == "raw" and choice.chosen.maximum > _LARGEST_FLOAT32_INTEGER:
-        message = f"counts up to {choice.chosen.maximum:,.0f}: the servers are only exact up to 16,777,216"
+        message = f"counts up to {choice.chosen.maximum:,.0f}: the servers round counts above 16,777,216"
         if choice.chosen.maximum > NO_CAP:
-            message += f", and leave out cells with more than {NO_CAP:,.0f}"
+            message += f", and leave out cells with more than {NO_CAP:,.0f} counts"
         where = first_places(context.adata, choice.slot, lambda values: values > _LARGEST_FLOAT32_INTEGER)
         yield found(str(choice.slot), message, examples=where, fix="Check that these are molecule counts")
 

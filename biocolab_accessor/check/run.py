@@ -50,8 +50,9 @@ def run_rules(
     filters: Filters | None = None,
 ) -> Report:
     """See :func:`biocolab_accessor.check.check`."""
+    known = None if species is None else known_species(species)
     if isinstance(adata_or_path, str | Path):
-        other = _of_other_kind(expanded(adata_or_path))
+        other = _of_other_kind(expanded(adata_or_path), known)
         if other is not None:
             return other
         return check_file(
@@ -69,14 +70,14 @@ def run_rules(
     )[0]
 
 
-def _of_other_kind(path: Path) -> Report | None:
+def _of_other_kind(path: Path, species: str | None) -> Report | None:
     """The report on a table, a 10x h5 file or a 10x folder; None if the path has to be an h5ad file."""
     kind = study_type_of(path)
     if kind == "mtx_10x":
-        return check_mtx(parts_in(path))
+        return check_mtx(parts_in(path), species)
     if kind == "h5_10x":
-        return check_10x_h5(path)
-    return check_table_file(path) if kind == "tsv" else None
+        return check_10x_h5(path, species)
+    return check_table_file(path, species) if kind == "tsv" else None
 
 
 def check_file(

@@ -24,6 +24,7 @@ from biocolab_accessor.check.genes import (
     identify,
     is_gene,
     places_by_letters,
+    species_findings,
 )
 from biocolab_accessor.check.report import Finding, Report, finding
 from biocolab_accessor.errors import InvalidColumn, InvalidFile, InvalidNames, InvalidValues
@@ -327,11 +328,13 @@ def opened_text(path: Path) -> IO[str]:
     return gzip.open(path, "rt", encoding="utf-8-sig") if packed else path.open(encoding="utf-8-sig")
 
 
-def check_table_file(path: Path) -> Report:
+def check_table_file(path: Path, species: str | None = None) -> Report:
     """Check a table file before it is sent; InvalidFile if it is not text or cannot be read."""
     try:
         with opened_text(path) as file:
-            return Report(list(_findings(path.name, tabbed_lines(path, file) or file)))
+            separator = _separator(path, file)
+            lines = tabbed_lines(path, file) or file
+            return Report(list(_findings(path.name, lines, species, separator)))
     except UnicodeDecodeError as error:
         msg = f"{path} is not a text file in UTF-8, which servers read: {error.reason} at byte {error.start:,}"
         raise InvalidFile(msg) from error
@@ -342,18 +345,25 @@ def check_table_file(path: Path) -> Report:
 
 def tabbed_lines(path: Path, file: IO[str]) -> Iterator[str] | None:
     """The lines of a .csv file with tabs, which servers read; None if it is another file or has tabs already."""
-    if not path.name.casefold().removesuffix(".gz").endswith(".csv"):
-        return None
-    header = file.readline()
-    file.seek(0)
-    separator = max(",;", key=header.count)
-    if "\t" in header or separator not in header:
+    separator = _separator(path, file)
+    if separator == "\t":
         return None
     # A tab within a name would become another field.
     return ("\t".join(text.replace("\t", " ") for text in row) + "\n" for row in csv.reader(file, delimiter=separator))
 
 
-def _findings(name: str, file: Iterator[str]) -> Iterator[Finding]:
+def _separator(path: Path, file: IO[str]) -> str:
+    """A comma or semicolon in a .csv file with one of them, otherwise a tab."""
+    if not path.name.casefold().removesuffix(".gz").endswith(".csv"):
+        return "\t"
+    header = file.readline()
+    file.seek(0)
+    separator = max(",;", key=header.count)
+    return "\t" if "\t" in header or separator not in header else separator
+
+
+def _findings(name: str, file: Iterator[str], species: str | None, separator: str) -> Iterator[Finding]:
+    reading = f"pd.read_csv(path, sep={separator!r}, "
     line = next(file, "").rstrip("\r\n")
     if "\0" in line:
         yield finding("BC801", f"{name} line 1", "is not a line of text", "Use a table of tab-separated text")
@@ -377,8 +387,8 @@ def _findings(name: str, file: Iterator[str]) -> Iterator[Finding]:
         message = f"has {counted(fields, 'field')}, but the header has {len(header)}"
         fix = "Look for tabs within names, or for a truncated line"
         yield finding("BC801", f"{name} line {number}", message, fix, count=len(seen.uneven))
-    yield from _values(name, seen)
-    yield from _names(name, seen)
+    yield from _values(name, seen, reading)
+    yield from _names(name, seen, reading, species)
 
 
 def _read(header: list[str], file: Iterator[str]) -> _Seen:
@@ -418,7 +428,7 @@ def _fields(line: str) -> list[str]:
     return [text.strip().strip('"') for text in line.split("\t")]
 
 
-def _values(name: str, seen: _Seen) -> Iterator[Finding]:
+def _values(name: str, seen: _Seen, reading: str) -> Iterator[Finding]:
     of_genes = [column for column in seen.header[1:] if _plain(column) in _OF_GENES]
     for column, (number, text) in list(seen.first.items())[:5]:
         if column in of_genes:
@@ -428,7 +438,7 @@ def _values(name: str, seen: _Seen) -> Iterator[Finding]:
         every = f", as in {times:,} of the first {seen.lines:,} lines" if times > 1 else ""
         fix = "Drop the column" if times == seen.lines else "Fill it, or drop the gene or the cell"
         if _WITH_COMMA.fullmatch(text):
-            fix = "For a decimal comma: pd.read_csv(path, sep='\\t', decimal=',', index_col=0); else thousands=','"
+            fix = f"For a decimal comma: {reading}decimal=',', index_col=0); else thousands=','"
         yield finding("BC802", f"{name} line {number} column {column!r}", f"the value {what}{every}", fix, count=times,
                      error=InvalidValues)  # fmt: skip
     if of_genes:
@@ -437,7 +447,7 @@ def _values(name: str, seen: _Seen) -> Iterator[Finding]:
         yield finding("BC411", f"{name} line 1", message, fix, count=len(of_genes), error=InvalidColumn)
 
 
-def _names(name: str, seen: _Seen) -> Iterator[Finding]:
+def _names(name: str, seen: _Seen, reading: str, species: str | None) -> Iterator[Finding]:
     cells, genes = seen.header[1:], seen.genes
     twice = [cell for cell, times in Counter(cells).items() if times > 1]
     if twice:
@@ -454,17 +464,18 @@ def _names(name: str, seen: _Seen) -> Iterator[Finding]:
         message = f"duplicate gene names: {listing(again, limit=3)}"
         yield finding("BC103", f"{name} line {line}", message, "Make them unique, or add their values",
                       count=len(again), severity="warning", error=InvalidNames)  # fmt: skip
-    if mangled := identify(_index(genes)).mangled:
+    kinds = identify(genes)
+    if mangled := kinds.mangled:
         line = genes.index(mangled[0]) + 2
         message = f"{counted(len(mangled), 'gene name')} that a spreadsheet turned into dates or numbers"
         fix = "Restore the names from the original file; spreadsheets turn MARCH1, SEPT2 and DEC1 into dates"
         yield finding("BC406", f"{name} line {line}", f"{message}: {listing(mangled, limit=3)}", fix,
                       count=len(mangled), severity="warning")  # fmt: skip
     if ids := ids_among(cells):
-        fix = "Write the table with its names as the index: pd.read_csv(path, index_col=0).to_csv('x.tsv', sep='\\t')"
+        fix = f"Write the table with its names as the index: {reading}index_col=0).to_csv('x.tsv', sep='\\t')"
         message = f"barcode or index columns among the cells: {listing(ids, limit=3)}"
         yield finding("BC410", f"{name} line 1", message, fix, count=len(ids), error=InvalidColumn)
-    turned = "Servers expect genes in rows: pd.read_csv(path, sep='\\t', index_col=0).T.to_csv('x.tsv', sep='\\t')"
+    turned = f"Servers expect genes in rows: {reading}index_col=0).T.to_csv('x.tsv', sep='\\t')"
     known, other = gene_share(genes), gene_share(cells)
     if len(cells) >= _FEWEST and other >= _LEAST_KNOWN and known <= _FAR_LESS * other:
         message = f"the table looks transposed: genes in columns ({listing(cells, limit=2)})"
@@ -473,6 +484,8 @@ def _names(name: str, seen: _Seen) -> Iterator[Finding]:
         fix = "Write the table with the names of its genes as the index: df.set_index('…').to_csv('x.tsv', sep='\\t')"
         message = f"the first column holds row numbers ({genes[0]} to {genes[-1]}), not gene names"
         yield finding("BC410", f"{name} column 1", message, fix, error=InvalidColumn)
+    else:
+        yield from species_findings(f"{name} column 1", kinds, species)
     if sure := annotations_among(genes)[0] + [gene for gene in genes if gene.startswith(_OF_READS)]:
         line = genes.index(sure[0]) + 2
         message = f"lines of QC or annotations, not genes: {listing(sure, limit=3)}"

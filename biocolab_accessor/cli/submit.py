@@ -41,7 +41,7 @@ def check(
     files: Annotated[list[Path], typer.Argument(help="h5ad, 10x h5 and table files, and 10x folders.")],
     input_matrix_type: Annotated[MatrixType, typer.Option(help="raw requires counts.")] = MatrixType.auto,
     batch_key: Annotated[str | None, typer.Option(help="Column of obs that defines the batches.")] = None,
-    species: Annotated[str | None, typer.Option(help="Species to compare the gene names with.")] = None,
+    species: Annotated[str, typer.Option(help="Species to compare the gene names with.")] = "human",
     min_counts: MinCounts = None,
     min_genes: MinGenes = None,
     max_counts: MaxCounts = None,

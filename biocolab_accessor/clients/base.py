@@ -40,6 +40,7 @@ from biocolab_accessor.errors import (
     InvalidResponse,
     MissingFile,
     public,
+    unreadable,
 )
 from biocolab_accessor.io.memory import expect_room_for_text
 from biocolab_accessor.io.names import is_barcodes
@@ -99,8 +100,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
         # With an index column, pandas would convert barcodes to numbers.
         texts = pd.read_csv(path, sep=_separator(path), dtype=str, keep_default_na=False, na_filter=False)
     except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
-        msg = f"{path} cannot be read as a metadata table: {error}"
-        raise InvalidFile(msg) from error
+        raise unreadable(path, "a metadata table", error) from error
     if not isinstance(texts.index, pd.RangeIndex):
         msg = f"{path} has fewer names in its first line than columns: name the column of barcodes too"
         raise InvalidFile(msg)

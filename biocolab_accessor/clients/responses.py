@@ -155,8 +155,8 @@ def http_error(url: str, status: int, content: bytes, reason: str | None, token_
     detail = detail if len(detail) <= _LONGEST_DETAIL else detail[:_LONGEST_DETAIL] + " …"
     text = f"{url}: HTTP {status}: {detail}"
     if status in (401, 403):
-        problem = "was not accepted" if status == 401 else "does not allow this, or has expired"
-        text += f". The token from {token_origin} {problem}: create one in the server's user settings"
+        advice = "Create another token" if status == 401 else "It does not allow this, or has expired: create another"
+        text += f" (token from {token_origin}). {advice} in the server's user settings"
         return Unauthorized(text, status=status, detail=detail, line=_line_of_new_token(url, token_origin))
     if status == 404:
         if _is_of_route(url, named):

@@ -117,7 +117,7 @@ class Keyring:
         entry, problem = _keyring_answer("get_password", _ENTRIES, name)
         if entry:
             self._known[name] = entry
-        return entry, f"{_KEYRING}: {problem}" if problem else _KEYRING
+        return entry, f"{_KEYRING}, but {problem}" if problem else _KEYRING
 
     def backend(self) -> tuple[str, str]:
         """Return the name of the system's keyring, or why it cannot be used."""
@@ -165,7 +165,7 @@ def _keyring_answer(function: str, *arguments: Any) -> tuple[Any, str]:
     try:
         import keyring
     except ImportError:
-        return sealed(""), "the package keyring is not installed: pip install 'biocolab_accessor[keyring]'"
+        return sealed(""), "the package keyring is not installed (pip install 'biocolab_accessor[keyring]')"
     try:
         call = getattr(keyring, function)
         return sealed(call(*(one.reveal() if hasattr(one, "reveal") else one for one in arguments))), ""

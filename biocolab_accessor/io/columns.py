@@ -81,7 +81,7 @@ def named_by(
     absent = np.asarray(symbols.isna() | (symbols.astype(str).str.strip() == ""), bool)
     names = pd.Index(np.where(absent, var.index.astype(object), symbols.astype(str)), dtype=object)
     repeated = names.duplicated()
-    change = f"{where}_names: the names of the genes are those of {where}[{quoted(column)}]"
+    change = f"{where}_names: gene names are taken from {where}[{quoted(column)}]"
     if absent.any():
         change += f"; {counted(int(absent.sum()), 'gene')} without a name there: unchanged"
     if repeated.any():

@@ -79,7 +79,7 @@ _FILTERS = {
 
 _IN_HDF5PLUGIN = _FILTERS.keys() - {4, 32000, 32003} | {32018, 32028}  # what it brings as of version 5
 
-_COPY = "Copy it with all its values into one file (h5repack, or read it with what wrote it), and use that"
+_COPY = "Copy it with all its values into one file (h5repack, or read it with the program that wrote it), and use that"
 
 
 class Foreign(NamedTuple):
@@ -214,7 +214,7 @@ class Gate:
         advice = (
             "pip install hdf5plugin, and import hdf5plugin before the file is opened"
             if self._known
-            else "install the plugin that the program that wrote it uses, or write the file again with gzip or zstd"
+            else "install the plugin for it, or write the file again with gzip or zstd"
         )
         return f"it is compressed with {needed}, which is not installed: {advice}"
 

@@ -37,9 +37,9 @@ _BARCODES = ("barcodes", "barcode")
 
 # Names with a special meaning in h5ad or on the servers. Case is ignored, as on the servers.
 _TAKEN = {
-    "_index": "is the name that h5ad uses for the index",
-    "__categories": "is a name that old h5ad files use",
-    **dict.fromkeys(_BARCODES, "is the name that the servers use for barcodes"),
+    "_index": "is reserved for the index in h5ad files",
+    "__categories": "is reserved in old h5ad files",
+    **dict.fromkeys(_BARCODES, "is reserved for barcodes on the servers"),
 }
 
 # Embeddings that the servers compute: letters and digits of the name, and scanpy's key.
@@ -86,7 +86,7 @@ def needs_escape(name: str, *, embedding: bool = False) -> str:
     if reason := unwritable_key(name) or _TAKEN.get(name.casefold()):
         return reason
     if embedding and computed_embedding(name):
-        return "is the name of an embedding that the servers compute"
+        return "is reserved for an embedding that the servers compute"
     # Otherwise a name that looks escaped would be unescaped later.
     return "ends like an escaped name" if name.endswith(_MARK) else ""
 

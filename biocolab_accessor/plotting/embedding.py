@@ -62,8 +62,9 @@ def draw_embedding(
         msg = f"size is {quoted(size)}, but must be a positive, finite number, or None"
         raise InvalidArgument(msg)
     expect_cmap(cmap)
-    area = size if size is not None else float(np.clip(120_000 / max(len(coordinates), 1), 0.1, 60))
-    dots: dict[str, Any] = {"s": area, "linewidths": 0, "rasterized": True}
+    # The size and marker of scanpy's plots; the area of this marker is a quarter of that of "o".
+    area = size if size is not None else float(np.clip(120_000 / max(len(coordinates), 1), 0.4, 240))
+    dots: dict[str, Any] = {"s": area, "marker": ".", "linewidths": 0, "rasterized": True}
     if values is None:
         target = axes_of(ax, _SIDE, _SIDE)
         target.scatter(coordinates[:, 0], coordinates[:, 1], color=KEPT, **dots)

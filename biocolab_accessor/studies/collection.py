@@ -484,11 +484,6 @@ class Collection:
         """Names of the studies; if several share a display id, the later ones get a number."""
         return unique_names([study.id for study in self.studies])
 
-    @property
-    def _several(self) -> str:
-        """The studies in a message: the first, and how many more."""
-        return self.studies[0].id + (f" or {len(self.studies) - 1} more" if len(self.studies) > 1 else "")
-
     def _joined(self, parts: Sequence[AnnData], join: Join, label: str, selection: Selection) -> AnnData:
         if selection.selects_cells and not any(part.n_obs for part in parts):
             self._raise_no_cells(selection)
@@ -507,7 +502,7 @@ class Collection:
             self._expect_filter(ObsFilter.of(selection.obs_filter), join, fields)
         found = self._selections_of_cells(selection)
         if join == "outer":
-            several = self._several
+            several = [each.id for each in self.studies]
             if selection.genes is not None:
                 known = [each.features() for each in self.studies]
                 wanted = select_genes(selection.genes, _every(known), several)
@@ -549,7 +544,7 @@ class Collection:
         every = [
             [f"{cell}-{name}" for cell in each.barcodes()] for each, name in zip(self.studies, self._names, strict=True)
         ]
-        expect_cells(selection.cells, [cell for cells in every for cell in cells], self._several)
+        expect_cells(selection.cells, [cell for cells in every for cell in cells], [each.id for each in self.studies])
         return [
             selection._replace(
                 of_many=True,

@@ -41,6 +41,7 @@ __all__ = [
     "gene_names",
     "gene_stripes",
     "obsm_keys",
+    "owner",
     "radius_of",
     "select_embeddings",
     "select_fields",
@@ -87,7 +88,7 @@ def to_obsm(
     return {keys[name]: array for name, array in embeddings.items()}, keys
 
 
-def select_embeddings(wanted: Sequence[str], names: Sequence[str], study_id: str) -> list[str]:
+def select_embeddings(wanted: Sequence[str], names: Sequence[str], study_id: str | list[str]) -> list[str]:
     """The server's name of each requested embedding, given as that name, as its key in obsm, or without ``X_``."""
     keys = obsm_keys(list(names))
     meant = {spoken.casefold(): name for name, key in keys.items() for spoken in (key.removeprefix("X_"), key, name)}
@@ -95,11 +96,11 @@ def select_embeddings(wanted: Sequence[str], names: Sequence[str], study_id: str
     found = [meant.get(each) or meant.get(each.casefold()) for each in wanted]
     missing = [each for each, name in zip(wanted, found, strict=True) if name is None]
     if missing and not keys:
-        msg = f"study {quoted(study_id)} has no embeddings: none were submitted or computed (BioFlex stores none)"
+        msg = f"{owner(study_id)} has no embeddings: none were submitted or computed"
         raise UnknownEmbedding(msg)
     if missing:
         near = "; ".join(f"{quoted(each)}{did_you_mean(each, [*keys, *keys.values()])}" for each in missing)
-        msg = f"study {quoted(study_id)} has no embedding {near}. It has {listing(keys.values())}"
+        msg = f"{owner(study_id)} has no embedding {near}. It has {listing(keys.values())}"
         raise UnknownEmbedding(msg)
     return list(dict.fromkeys(name for name in found if name is not None))
 
@@ -116,6 +117,13 @@ def expect_shape(matrix: _Matrix, n_obs: int, n_vars: int, study_id: str) -> _Ma
     return matrix
 
 
+def owner(study_id: str | list[str]) -> str:
+    """The subject of a message: a study by its id, or a collection by the ids of its studies."""
+    if isinstance(study_id, str):
+        return f"study {quoted(study_id)}"
+    return f"the collection of {listing(study_id, limit=2)}"
+
+
 def gene_names(genes: Sequence[str] | str) -> list[str]:
     """Gene names from an argument, each once."""
     wanted = list(dict.fromkeys(argument_names(genes, "genes")))
@@ -125,7 +133,7 @@ def gene_names(genes: Sequence[str] | str) -> list[str]:
     return wanted
 
 
-def select_genes(genes: Sequence[str] | str, features: Sequence[str], study_id: str) -> list[str]:
+def select_genes(genes: Sequence[str] | str, features: Sequence[str], study_id: str | list[str]) -> list[str]:
     """The requested genes, each once, in order, after a check that the study has each of them once."""
     wanted = gene_names(genes)
     counts = Counter(features)
@@ -133,12 +141,12 @@ def select_genes(genes: Sequence[str] | str, features: Sequence[str], study_id: 
     if missing:
         near = ", ".join(f"{quoted(gene)}{did_you_mean(str(gene), counts)}" for gene in missing[:8])
         more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-        msg = f"study {quoted(study_id)} has no gene {near}{more}; see study.features()"
+        msg = f"{owner(study_id)} has no gene {near}{more}; see study.features()"
         raise UnknownGene(msg)
     twice = [gene for gene in wanted if counts[gene] > 1]
     if twice:
         msg = (
-            f"study {quoted(study_id)} has several features named {listing(twice)}: "
+            f"{owner(study_id)} has several features named {listing(twice)}: "
             "fetch it without genes= and select by var['feature']"
         )
         raise AmbiguousName(msg)
@@ -218,7 +226,7 @@ def align(columns: Mapping[str, Sequence[Any]], barcodes: Sequence[str], what: s
     return {name: [values[i] for i in order] for name, values in rest.items()}
 
 
-def select_fields(fields: Sequence[str] | str | None, known: Sequence[str], study_id: str) -> list[str]:
+def select_fields(fields: Sequence[str] | str | None, known: Sequence[str], study_id: str | list[str]) -> list[str]:
     """The requested fields, or all."""
     if fields is None:
         return list(known)
@@ -226,7 +234,7 @@ def select_fields(fields: Sequence[str] | str | None, known: Sequence[str], stud
     missing = [name for name in wanted if name not in known]
     if missing:
         near = "; ".join(f"{quoted(name)}{did_you_mean(str(name), known)}" for name in missing)
-        msg = f"study {quoted(study_id)} has no metadata field {near}. It has {listing(known)}"
+        msg = f"{owner(study_id)} has no metadata field {near}. It has {listing(known)}"
         raise UnknownField(msg)
     return wanted
 

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.errors import InvalidFile, public
+from biocolab_accessor.errors import InvalidFile, public, unreadable
 from biocolab_accessor.io.safe_files import replacing, target_path
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import opened_regular
@@ -242,8 +242,7 @@ def _text(path: Path) -> str:
             content = Path(same).read_bytes()
         return content.decode().replace("\r\n", "\n")  # as git checks it out on Windows
     except (OSError, ValueError) as error:
-        msg = f"{path} cannot be read as a lock: {error}"
-        raise InvalidFile(msg) from error
+        raise unreadable(path, "a lock", error) from error
 
 
 def _expect_lock(path: Path, content: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import re
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 _MIRRORED = {operator.lt: operator.gt, operator.le: operator.ge, operator.gt: operator.lt, operator.ge: operator.le}
 _MEMBERSHIP = {ast.In: operator.eq, ast.NotIn: operator.ne}
 _EQUALITY = (operator.eq, operator.ne)
+_SIGNS = {operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">="}
 _MISSING = {"isna": True, "notna": False}
 _WORDS = {"&": " and ", "|": " or "}
 _REFUSED = {
@@ -239,7 +241,7 @@ class _Parser:
         if type(op) in _MEMBERSHIP and not several:
             raise self._error(right.start, "write a list of values after in: field in ['a', 'b']")
         field, other = left, right
-        if isinstance(other, _Literal):
+        if isinstance(other, _Literal) and compare in _EQUALITY:
             literals = other.value if isinstance(other.value, list) else [other]
             texts = [each for each in literals if isinstance(each.value, str)]
             self.labels += [_Label(field.name, each.value, each.start) for each in texts]
@@ -277,7 +279,7 @@ class _Parser:
         kind = self._kind(columns, field, literal)
         if not kind:  # all values are missing, so any value compares as a number would
             return compare(pd.Series(np.full(len(column), np.nan), column.index), 0)
-        self._expect_comparable(field, kind, compare)
+        self._expect_comparable(field, kind, compare, value)
         with np.errstate(over="ignore"):  # of a number that float32 cannot hold
             return compare(column, value)
 
@@ -316,10 +318,12 @@ class _Parser:
             left, right = left.astype(object), right.astype(object)
         return compare(left, right)
 
-    def _expect_comparable(self, field: _Field, kind: str, compare: Callable[[Any, Any], Any]) -> None:
+    def _expect_comparable(
+        self, field: _Field, kind: str, compare: Callable[[Any, Any], Any], value: Any = None
+    ) -> None:
         if kind != "numbers" and compare not in _EQUALITY:
             why = f"field {quoted(field.name)} holds {_KINDS[kind]}, which have no order: write ==, != or in"
-            raise self._error(field.start, why)
+            raise self._error(field.start, why, line=_line_for_dates(field.name, compare, value))
 
     def _missing(self, node: ast.Call) -> Callable[[_Columns], Any]:
         """``field.isna()`` or ``isna(field)``, the only calls."""
@@ -359,8 +363,8 @@ class _Parser:
     def _origin(self, index: int) -> int:
         return self.origin[min(max(index, 0), len(self.origin) - 1)]
 
-    def _error(self, start: int, why: str) -> InvalidFilter:
-        return InvalidFilter(_message(self.text, start, why))
+    def _error(self, start: int, why: str, line: str = "") -> InvalidFilter:
+        return InvalidFilter(_message(self.text, start, why), line=line)
 
 
 _KINDS = {"labels": "labels", "numbers": "numbers", "truth": "True and False"}
@@ -387,6 +391,15 @@ _NODES = {
 
 def _named(node: ast.expr) -> str:
     return _NODES.get(type(node), "this")
+
+
+def _line_for_dates(name: str, compare: Callable[[Any, Any], Any], value: Any) -> str:
+    """A line that selects cells by a date, which servers hold as text; empty unless the value is a date."""
+    if not (isinstance(value, str) and re.match(r"\d{4}-\d\d", value)):
+        return ""
+    sign = _SIGNS[compare]
+    dates = f"pd.to_datetime({{study}}.metadata({name!r})[{name!r}])"
+    return f"dates = {dates}; {{study}}.to_anndata(cells=dates.index[dates {sign} {value!r}])"
 
 
 def _comparable(value: Any) -> Any:

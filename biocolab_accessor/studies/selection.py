@@ -23,7 +23,7 @@ from biocolab_accessor.io.transpose import csr_of_csc
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.messages import about_megabytes, counted, did_you_mean, facts_table, listing, quoted, suggestion
 from biocolab_accessor.protocol import Format, Unit, argument_names, unit_name
-from biocolab_accessor.studies.conversion import expect_shape, gene_names
+from biocolab_accessor.studies.conversion import expect_shape, gene_names, owner
 from biocolab_accessor.studies.obs_filter import ObsFilter, labels_of
 from biocolab_accessor.studies.sources import StudySource, Term
 from biocolab_accessor.studies.study_data import StudyParts
@@ -249,7 +249,7 @@ def _no_cells(parts: StudyParts, conditions: Sequence[tuple[str, int]]) -> str:
     each = "".join(f"\n  {_shortened(clause)}: {counted(number, 'cell')}" for clause, number in conditions)
     return (
         f"study {parts.study_id}: none of its {counted(parts.n_obs, 'cell')} is selected. "
-        f"By itself, each condition selects:{each}"
+        f"Each condition alone selects:{each}"
     )
 
 
@@ -286,7 +286,7 @@ def _shortened(clause: str) -> str:
     return f"{clause[:77]}…" if len(clause) > 78 else clause
 
 
-def expect_cells(cells: Sequence[str], barcodes: Sequence[str], study_id: str) -> None:
+def expect_cells(cells: Sequence[str], barcodes: Sequence[str], study_id: str | list[str]) -> None:
     """Raise UnknownCell or AmbiguousName unless the study has each cell once."""
     _rows_of(cells, barcodes, study_id)
 
@@ -304,18 +304,18 @@ def without_unused_labels(obs: pd.DataFrame, selection: Selection) -> pd.DataFra
     return found
 
 
-def _rows_of(cells: Sequence[str], barcodes: Sequence[str], study_id: str) -> list[int]:
+def _rows_of(cells: Sequence[str], barcodes: Sequence[str], study_id: str | list[str]) -> list[int]:
     """Positions of barcodes."""
     place = {barcode: row for row, barcode in enumerate(barcodes)}
     if missing := [cell for cell in cells if cell not in place]:
         near = ", ".join(f"{quoted(cell)}{_near(cell, barcodes)}" for cell in missing[:3])
         more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
-        msg = f"study {quoted(study_id)} has no cell {near}{more}; its barcodes look like {listing(barcodes, limit=2)}"
+        msg = f"{owner(study_id)} has no cell {near}{more}; its barcodes look like {listing(barcodes, limit=2)}"
         raise UnknownCell(msg)
     if len(place) < len(barcodes):
         counts = Counter(barcodes)
         if twice := [cell for cell in cells if counts[cell] > 1]:
-            msg = f"study {quoted(study_id)} has several cells named {listing(twice)}: select them with obs_filter"
+            msg = f"{owner(study_id)} has several cells named {listing(twice)}: select them with obs_filter"
             raise AmbiguousName(msg)
     return [place[cell] for cell in cells]
 

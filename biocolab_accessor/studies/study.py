@@ -98,7 +98,9 @@ def _embedding(parts: StudyParts, basis: str | None, color: str | None) -> tuple
         near = did_you_mean(basis, named)
         msg = f"study {parts.study_id} has no embedding {quoted(basis)}{near}; it has {listing(named)}"
         raise UnknownEmbedding(msg)
-    msg = f"study {parts.study_id} has no embedding on its server to plot (BioFlex stores none). Compute one:\n"
+    bioflex = parts.source.name == "bioflex"
+    why = "BioFlex stores none" if bioflex else "none was submitted, and skip_dimred=True computes none"
+    msg = f"study {parts.study_id} has no embedding to plot: {why}. Compute one:\n"
     raise UnknownEmbedding(msg + _with_scanpy(parts, color))
 
 
@@ -111,7 +113,7 @@ def _with_scanpy(parts: StudyParts, color: str | None) -> str:
         "sc.pp.pca(adata)",
         "sc.pp.neighbors(adata)",
         "sc.tl.umap(adata)",
-        f"sc.pl.umap(adata, color={quoted(color)})",
+        "sc.pl.umap(adata)" if color is None else f"sc.pl.umap(adata, color={quoted(color)})",
     )
     return "\n".join(lines)
 
@@ -836,7 +838,7 @@ class Study:
         cmap
             Color map for numbers.
         size
-            Area of a point in points²; None derives it from the number of cells.
+            Size of the points as for ``scanpy.pl.umap``; None derives it from the number of cells.
         legend_loc
             ``"right margin"``, ``"on data"`` or ``"none"``.
         ax

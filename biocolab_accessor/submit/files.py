@@ -33,7 +33,15 @@ from biocolab_accessor.io.names import distinct
 from biocolab_accessor.messages import did_you_mean, listing, quoted, warn
 from biocolab_accessor.platforms import expanded, temporary_folder
 from biocolab_accessor.protocol import STUDY_TYPES, Server
-from biocolab_accessor.submit.plan import Plan, StudyRequest, columns_chosen, expect_column, plan_of, plan_of_refused
+from biocolab_accessor.submit.plan import (
+    Plan,
+    Strictness,
+    StudyRequest,
+    columns_chosen,
+    expect_column,
+    plan_of,
+    plan_of_refused,
+)
 from biocolab_accessor.submit.write import write_plan
 
 __all__ = [
@@ -255,9 +263,10 @@ def prepare_h5ad_files(
     columns: Sequence[str] | str | None = None,
     batch_key: str | None = None,
     gene_symbols: str | None = None,
+    check: Strictness = "default",
 ) -> tuple[list[Path], bool]:
     """Check h5ad files and copy those that cannot be sent unchanged; return the paths to send, and whether raw."""
-    chosen, checked = _checked(paths, request, input_matrix_type, columns, batch_key, gene_symbols)
+    chosen, checked = _checked(paths, request, input_matrix_type, columns, batch_key, gene_symbols, check)
     choices = {path: found.choice for path, found in checked.items() if found.choice is not None}
     raw = any(choice.input_matrix_type == "raw" for choice in choices.values())
     slot = Slot("raw.X" if raw else "X")
@@ -288,9 +297,10 @@ def plan_h5ad_files(
     columns: Sequence[str] | str | None = None,
     batch_key: str | None = None,
     gene_symbols: str | None = None,
+    check: Strictness = "default",
 ) -> tuple[list[Plan], Report]:
     """What :func:`prepare_h5ad_files` would make of each file, also of one with errors; all findings."""
-    chosen, checked = _checked(paths, request, input_matrix_type, columns, batch_key, gene_symbols, dry_run=True)
+    chosen, checked = _checked(paths, request, input_matrix_type, columns, batch_key, gene_symbols)
     plans = []
     for path in paths:
         planned = plan_of if checked[path].report.ok else plan_of_refused
@@ -304,7 +314,7 @@ def plan_h5ad_files(
                 chosen=chosen[path],
                 gene_symbols=gene_symbols,
             )
-        plans.append(replace(plan, encoded=None))
+        plans.append(replace(plan, encoded=None, check=check))
     return plans, Report([found for plan in plans for found in plan.report])
 
 
@@ -315,10 +325,9 @@ def _checked(
     columns: Sequence[str] | str | None,
     batch_key: str | None,
     gene_symbols: str | None,
-    *,
-    dry_run: bool = False,
+    check: Strictness | None = None,
 ) -> tuple[dict[Path, tuple[str, ...] | None], dict[Path, Checked]]:
-    """The columns to send and the findings of each file; all files must hold the same kind of matrix."""
+    """The columns to send and the findings of each file, which ``check`` refuses; all must hold one kind of matrix."""
     chosen = {path: _chosen(path, columns, batch_key) for path in dict.fromkeys(paths)}
     checked = {
         path: check_file(
@@ -335,8 +344,8 @@ def _checked(
     }
     reports = _of_batches({path: found.report for path, found in checked.items()})
     checked = {path: found._replace(report=reports[path]) for path, found in checked.items()}
-    if not dry_run:
-        _refuse(reports)
+    if check is not None:
+        _refuse(reports, check)
     choices = {path: found.choice for path, found in checked.items() if found.choice is not None and found.report.ok}
     if len({choice.input_matrix_type for choice in choices.values()}) > 1:
         held = "; ".join(f"{path.name}: {choice.reason}" for path, choice in choices.items())
@@ -366,24 +375,24 @@ def _chosen(path: Path, columns: Sequence[str] | str | None, batch_key: str | No
             raise UnknownField(msg) from error
 
 
-def check_readable(payload: Payload, study_type: int, *, dry_run: bool = False) -> Report:
+def check_readable(payload: Payload, study_type: int, species: str, *, check: Strictness | None = None) -> Report:
     """Check the first lines or values of tables and 10x files; files that cannot be checked here are sent."""
     reports: dict[Path, Report] = {}
     if study_type == STUDY_TYPES["mtx_10x"]:
         parts = tuple(MTX_PARTS)
         for start in range(0, len(payload.files), len(parts)):
             batch = dict(zip(parts, payload.files[start : start + len(parts)], strict=True))
-            reports[batch["matrix"]] = check_mtx(batch)
+            reports[batch["matrix"]] = check_mtx(batch, species)
     elif study_type in (STUDY_TYPES["h5_10x"], STUDY_TYPES["tsv"]):
         look = check_10x_h5 if study_type == STUDY_TYPES["h5_10x"] else check_table_file
-        reports = {path: look(path) for path in dict.fromkeys(payload.files)}
+        reports = {path: look(path, species) for path in dict.fromkeys(payload.files)}
     else:  # a virtual dataset, for example, would arrive without its values
         for path in dict.fromkeys(payload.files):
             if is_hdf5(path):
                 with opened_foreign(path, filters=False):
                     pass
-    if not dry_run:
-        _refuse(reports)
+    if check is not None:
+        _refuse(reports, check)
     return Report([found for report in reports.values() for found in report])
 
 
@@ -397,10 +406,10 @@ def _of_batches(reports: Mapping[Path, Report]) -> dict[Path, Report]:
     }
 
 
-def _refuse(reports: Mapping[Path, Report]) -> None:
-    """Raise for errors, and warn of the rest."""
+def _refuse(reports: Mapping[Path, Report], check: Strictness) -> None:
+    """Raise for errors, and warn of the rest; if strict, raise for warnings too."""
     for path, report in reports.items():
-        report.raise_for_errors(of=str(path))
+        report.raise_for_errors(of=str(path), strict=check == "strict")
     for path, report in reports.items():
         for found in report:
             # A file is sent unchanged, and a copy is fetched with the values of the file: no warning needed.

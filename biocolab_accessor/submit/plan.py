@@ -42,6 +42,7 @@ __all__ = [
     "encoded_frame",
     "encoded_obsm",
     "expect_column",
+    "expect_strictness",
     "plan_of",
     "plan_of_refused",
     "plan_submission",
@@ -140,8 +141,8 @@ class Plan:
     Attributes
     ----------
     to, group, study_id, species
-        The destination. The server was not asked whether the group exists. If ``study_id`` is None, an id is generated
-        when the study is sent.
+        The destination. The server was not asked whether the group exists, or has a study with this id already. If
+        ``study_id`` is None, an id is generated when the study is sent.
     n_obs, n_vars
         Cells and genes.
     nnz
@@ -161,8 +162,8 @@ class Plan:
     batch_key
         Column of obs that defines the batches.
     left_out
-        Parts that are not sent: columns that were not selected or that h5ad cannot store, and parts that servers do
-        not read.
+        Parts that no study has: columns that were not selected or that h5ad cannot store, and parts that servers do not
+        read. The columns of var are one entry.
     changes
         Values that are sent in a different form.
     n_bytes
@@ -227,6 +228,7 @@ class Plan:
         warned = (found for found in self.report.warnings if not found.changed)
         rows = [
             *(("error", f"{found.code} {found.path}: {found.text}") for found in self.report.errors),
+            *_strict(self),
             ("to", _destination(self)),
             ("cells x genes", f"{self.n_obs:,} x {self.n_vars:,}"),
             ("matrix", f"{self.slot} as {self.input_matrix_type}" if self.slot else ""),
@@ -284,6 +286,8 @@ class FilesPlan:
         The findings of all files. If it has errors, the files cannot be sent.
     reason
         Why a table is sent as counts or as normalized; empty for other types, and if ``input_matrix_type`` is given.
+    check
+        ``"strict"`` if warnings stop the submission too.
 
     Examples
     --------
@@ -307,27 +311,32 @@ class FilesPlan:
     plans: tuple[Plan, ...] = ()
     report: Report = field(default_factory=Report)
     reason: str = ""
+    check: Strictness = "default"
 
     @property
     def ok(self) -> bool:
         """Whether the files can be sent."""
-        return self.report.ok
+        return self.report.ok and not (self.check == "strict" and self.report.warnings)
 
     def _headline(self) -> str:
         these = "these files" if len(self.files) > 1 else "this file"
         return _NOTHING_SENT if self.ok else f"Plan: {these} cannot be sent"
 
     def _rows(self) -> list[tuple[str, str]]:
+        last = [_TO_SEND] if self.ok else []
         if self.plans:
-            several = len(self.plans) > 1
-            return [
-                (f"{path.name}: {name}" if several else name, text)
+            named = [
+                (path.name, plan if plan.batch_key else _named(plan, path))
                 for path, plan in zip(self.files, self.plans, strict=True)
-                for name, text in (plan if plan.batch_key else _named(plan, path))._rows()
-                if self.ok or name != _TO_SEND[0]
             ]
-        found = [each for each in self.report if each.severity != "note"]
+            rows = [(name, row) for name, plan in named for row in plan._rows() if row[0] != _TO_SEND[0]]
+            if len(named) == 1:
+                return [*(row for _, row in rows), *last]
+            own = [(f"{name}: {fact}", text) for name, (fact, text) in rows if fact != "to"]
+            return [("to", _destination(self)), *own, *last]
+        found = self.report.errors
         return [
+            *_strict(self),
             *((each.severity, f"{each.code} {each.path}: {each.text}") for each in found),
             ("to", _destination(self)),
             ("type", f"{self.study_type}, sent as {self.input_matrix_type}"),
@@ -335,7 +344,8 @@ class FilesPlan:
             ("files", listing((path.name for path in self.files), limit=_MOST_SHOWN)),
             ("batches", listing(self.batches, limit=_MOST_SHOWN)),
             ("size", f"{about_megabytes(self.n_bytes)} on disk"),
-            *([_TO_SEND] if self.ok else []),
+            *((each.severity, f"{each.code} {each.path}: {each.text}") for each in self.report.warnings),
+            *last,
         ]
 
     def __repr__(self) -> str:
@@ -343,6 +353,14 @@ class FilesPlan:
 
     def _repr_html_(self) -> str:
         return facts_table(self._headline(), self._rows())
+
+
+def _strict(plan: Plan | FilesPlan) -> list[tuple[str, str]]:
+    """The line that says why a plan without errors cannot be sent."""
+    if plan.ok or not plan.report.ok:
+        return []
+    stopping = ", ".join(f"{found.code} {found.path}" for found in plan.report.warnings)
+    return [("error", f"check='strict' treats warnings as errors: {stopping}")]
 
 
 def _destination(plan: Plan | FilesPlan) -> str:
@@ -371,12 +389,7 @@ def plan_submission(
     """Check the object and decide what to send; raise CheckFailed if it cannot be sent, unless ``dry_run``."""
     obs = as_frame(adata.obs)
     expect_column(adata, batch_key)
-    if not isinstance(check, str) or check not in ("default", "strict"):
-        msg = (
-            f"check is {quoted(check)}: give 'default' or 'strict'. The check cannot be skipped: data with errors "
-            "could not be sent"
-        )
-        raise InvalidArgument(msg)
+    expect_strictness(check)
     chosen = columns_chosen(obs, columns, batch_key)
     checked = check_object(
         adata,
@@ -396,6 +409,16 @@ def plan_submission(
     )
     # The object may change before it is sent.
     return replace(plan, check=check, encoded=None if dry_run else plan.encoded)
+
+
+def expect_strictness(check: Any) -> None:
+    """Raise InvalidArgument for other values than the two strictnesses."""
+    if not isinstance(check, str) or check not in ("default", "strict"):
+        msg = (
+            f"check is {quoted(check)}: give 'default' or 'strict'. The check cannot be skipped: data with errors "
+            "could not be sent"
+        )
+        raise InvalidArgument(msg)
 
 
 def plan_of_refused(
@@ -509,7 +532,7 @@ def plan_of(
         obsm=tuple(obsm.sent),
         batches=_batches(obs, batch_key, study_id or "study"),
         batch_key=batch_key,
-        left_out=(*unchosen, *unfit, *_left_out(adata, choice.slot, obsm)),
+        left_out=(*unchosen, *unfit, *_left_out(adata, choice.slot, obsm, gene_symbols)),
         changes=tuple(dict.fromkeys(changes)),
         n_bytes=bytes_of(choice.chosen, obs, obsm.sent.values()),
         report=report,
@@ -528,9 +551,12 @@ def _batches(obs: pd.DataFrame, batch_key: str | None, name: str) -> tuple[Batch
     return tuple(Batch(label, f"{file}.h5ad", int(counts[label])) for label, file in zip(order, names, strict=True))
 
 
-def _left_out(adata: AnnData, slot: Slot, obsm: EncodedObsm) -> tuple[str, ...]:
+def _left_out(adata: AnnData, slot: Slot, obsm: EncodedObsm, gene_symbols: str | None) -> tuple[str, ...]:
     left = [str(other) for other in filled_slots(adata) if other != slot]
     left += [f"obsm[{quoted(key)}] ({reason})" for key, reason in obsm.left_out.items()]
     for name in ("varm", "obsp", "varp", "uns"):
         left += [f"{name}[{quoted(key)}]" for key in getattr(adata, name)]
+    var, where = var_of(adata, slot)
+    if columns := [name for name in var.columns if name != gene_symbols]:  # in the file, but servers do not keep them
+        left.append(f"columns of {where} ({listing(columns)})")
     return tuple(left)

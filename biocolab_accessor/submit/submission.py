@@ -169,7 +169,9 @@ class Submission:
         if self._state.failed:
             return ""
         if background.is_followed(self):
-            return "processed, becoming a study" if self._state.succeeded else "becomes a study by itself"
+            if self._state.succeeded:
+                return "processed, becoming a study"
+            return f"becomes a study while this session runs; later: {call_of(self.task_id, self.source)}.wait()"
         if self._trouble:
             return f"no longer followed ({shorten(self._trouble, _LONGEST_REASON, placeholder=' …')}): call wait()"
         return "processed, not a study yet: call wait()" if self._state.succeeded else ""

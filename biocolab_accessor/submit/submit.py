@@ -27,7 +27,14 @@ from biocolab_accessor.submit.files import (
     study_type_number,
     study_type_of_files,
 )
-from biocolab_accessor.submit.plan import FilesPlan, Plan, Strictness, StudyRequest, plan_submission
+from biocolab_accessor.submit.plan import (
+    FilesPlan,
+    Plan,
+    Strictness,
+    StudyRequest,
+    expect_strictness,
+    plan_submission,
+)
 from biocolab_accessor.submit.submission import Sent, Submission, follow, warn_of_restart, was_lost
 from biocolab_accessor.submit.tables import matrix_type_of_tables, names_of_tables, with_tabs
 from biocolab_accessor.submit.write import tables_of, write_plan
@@ -130,6 +137,7 @@ def submit_files(
     max_genes: float | None = ...,
     mt_percentage: float | None = ...,
     skip_dimred: bool = ...,
+    check: Strictness = ...,
     to: Server = ...,
     obs: Sequence[str] | str | None = ...,
     chunk_size: int | None = ...,
@@ -158,6 +166,7 @@ def submit_files(
     max_genes: float | None = ...,
     mt_percentage: float | None = ...,
     skip_dimred: bool = ...,
+    check: Strictness = ...,
     to: Server = ...,
     obs: Sequence[str] | str | None = ...,
     chunk_size: int | None = ...,
@@ -186,6 +195,7 @@ def submit_files(
     max_genes: float | None = None,
     mt_percentage: float | None = None,
     skip_dimred: bool = False,
+    check: Strictness = "default",
     to: Server = "bbrowserx",
     obs: Sequence[str] | str | None = None,
     chunk_size: int | None = None,
@@ -222,6 +232,9 @@ def submit_files(
         Maximum share of counts from mitochondrial genes, in percent.
     skip_dimred
         Keep the embeddings in the file; the server computes none.
+    check
+        ``"default"`` stops at errors of :func:`check` and issues its warnings as Python warnings. ``"strict"`` stops at
+        warnings too.
     to
         ``"bbrowserx"`` or ``"talk2data"``.
     obs
@@ -290,6 +303,7 @@ def submit_files(
     if to not in SERVERS:
         msg = f"to is {quoted(to)}: give 'bbrowserx' or 'talk2data'"
         raise InvalidArgument(msg)
+    expect_strictness(check)
     size = chunk_bytes(chunk_size)
     arguments = {
         "group": group,
@@ -316,9 +330,11 @@ def submit_files(
         expect_group_in_last_list(to, group)
         reason = ""
         if number == STUDY_TYPES["h5ad"]:
-            plans, report = plan_h5ad_files(payload.files, request, matrix_type, to, obs, batch_key, gene_symbols)
+            plans, report = plan_h5ad_files(
+                payload.files, request, matrix_type, to, obs, batch_key, gene_symbols, check=check
+            )
         else:
-            plans, report = [], check_readable(payload, number, dry_run=True)
+            plans, report = [], check_readable(payload, number, request.species)
             if report.ok:  # else its values may not even be numbers
                 matrix_type, reason = _matrix_type(matrix_type, number, payload.files)
         return FilesPlan(
@@ -334,6 +350,7 @@ def submit_files(
             plans=tuple(plans),
             report=report,
             reason=reason,
+            check=check,
         )
     call = call_of(files, (*payload.files, *payload.extra), arguments)
 
@@ -343,11 +360,13 @@ def submit_files(
             with scratch_folder() as folder:
                 paths, names, batches = list(payload.files), payload.names, payload.batches
                 if number == STUDY_TYPES["h5ad"]:
-                    paths, raw = prepare_h5ad_files(paths, request, matrix_type, folder, obs, batch_key, gene_symbols)
+                    paths, raw = prepare_h5ad_files(
+                        paths, request, matrix_type, folder, obs, batch_key, gene_symbols, check=check
+                    )
                     if batch_key is not None:
                         names = batches = tuple(path.name for path in paths)
                 else:
-                    check_readable(payload, number)
+                    check_readable(payload, number, request.species, check=check)
                     raw = _matrix_type(matrix_type, number, paths)[0] == "raw"
                 if number == STUDY_TYPES["tsv"]:
                     paths = with_tabs(paths, folder)

@@ -282,7 +282,12 @@ Target = Study | Submission | str
 def study_meant(target: Target, *, group: str | None, species: str, source: Source) -> Study:
     """The study of an argument: itself, of a submission, or by id."""
     if isinstance(target, str):
-        return study(target, source=source, species=species, group=group)
+        try:
+            return study(target, source=source, species=species, group=group)
+        except UnknownStudy as error:
+            if error.line:
+                error.line += "  # give it as study=, or give its source and species with the id"
+            raise
     if isinstance(target, Submission):
         return target.study()
     if isinstance(target, Study):
@@ -313,12 +318,18 @@ def study_of_object(adata: AnnData, *, writes: bool = False) -> Study:
         origin = read_provenance(adata)
     except UnknownStudy as error:
         msg = f"{error}, or give study=: a study, a submission, or the id of a study"
+        line = ""
+        if writes and (own := submission_of(adata)) is not None:
+            msg = (
+                f"this AnnData was submitted as {quoted(own.study_id)}, but was not fetched from a study: "
+                "to write into the study that it became, give it as study="
+            )
+            line = "{call}({arguments}study={it}.biocolab.study)"
         if not writes:
             msg += (
                 ". (An object is known by its last submission in this session, until its cells or genes change; "
                 "copies are other objects)"
             )
-        line = "{call}({arguments}study={it}.biocolab.study)" if writes and submission_of(adata) is not None else ""
         if not writes and (other := submission_with_cells(adata)) is not None:
             msg += f". The cells of this one were submitted as {quoted(other.study_id)}"
             line = f"{call_of(other.task_id, other.source)}.study()  # give it as study="

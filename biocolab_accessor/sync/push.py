@@ -18,10 +18,10 @@ from biocolab_accessor.errors import (
     ConfigurationError,
     InvalidArgument,
     InvalidColumn,
-    InvalidFile,
     InvalidNames,
     UnknownName,
     public,
+    unreadable,
 )
 from biocolab_accessor.io.column_text import as_text, needs_text
 from biocolab_accessor.io.memory import expect_room
@@ -242,8 +242,7 @@ def _table(path: Path) -> pd.DataFrame:
         msg = f"{path} is a parquet file, which needs pyarrow: pip install pyarrow"
         raise ConfigurationError(msg) from error
     except (OSError, ValueError, NotImplementedError) as error:  # pyarrow's own errors are subclasses
-        msg = f"{path} cannot be read as a metadata table: {error}"
-        raise InvalidFile(msg) from error
+        raise unreadable(path, "a metadata table", error) from error
     return table.set_index(table.columns[0]) if isinstance(table.index, pd.RangeIndex) and len(table.columns) else table
 
 
@@ -279,7 +278,10 @@ def _push(
     if strict and found.lacking:
         strange = found.here[~found.found]
         which = f"{len(strange):,} of {len(found.here):,} barcodes"
-        msg = f"{which} are not in study {quoted(parts.study_id)}: {listing(strange, limit=3)}"
+        msg = (
+            f"{which} are not in study {quoted(parts.study_id)}: {listing(strange, limit=3)}. "
+            "To leave these cells out, give strict=False"
+        )
         raise UnknownName(msg)
     replaced = _in_study(names, parts)
     if replaced and not overwrite:

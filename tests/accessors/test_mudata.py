@@ -51,7 +51,7 @@ def test_what_stays_behind_is_in_the_plan_and_in_a_warning(mdata: object, server
     mdata.obs["donor"] = "a"
     left = ("mod['prot'] (60 cells x 3 features)", "columns 'donor' of the MuData's obs")
     assert mdata.biocolab.submit(dry_run=True).left_out[-2:] == left
-    assert f"left out: {', '.join(left)}" in repr(mdata.biocolab.submit(dry_run=True)).replace("uns['", "")
+    assert f"left out: columns of var ('id'), {', '.join(left)}\n" in repr(mdata.biocolab.submit(dry_run=True))
     with pytest.warns(
         UserWarning, match=r"only modality 'rna' was sent, without mod\['prot'\] \(60 cells x 3 features\)"
     ):

@@ -97,6 +97,13 @@ def test_other_files_are_named_for_what_they_are(tmp_path, content, what):
     assert str(caught.value) == f"{path} is not an h5ad file: it {what}"
 
 
+def test_a_file_of_a_10x_folder_leads_to_the_folder(tmp_path):
+    (tmp_path / "matrix.mtx.gz").write_bytes(gzip.compress(b"x", mtime=0))
+    with pytest.raises(InvalidFile) as caught:
+        bc.submit(tmp_path / "matrix.mtx.gz")
+    assert str(caught.value).endswith(f"it is a part of a 10x folder; give the folder, {str(tmp_path)!r}")
+
+
 def test_a_file_that_only_begins_like_hdf5_is_broken(tmp_path):
     path = tmp_path / "a.h5ad"
     path.write_bytes(b"\x89HDF\r\n\x1a\n and no more")

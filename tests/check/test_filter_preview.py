@@ -213,7 +213,7 @@ class TestTheTables:
         preview = ad.AnnData(np.full((5, 3), 2, np.float32)).biocolab.preview_filters()
         assert preview.suggested == {}
         assert preview.suggestions.isna().all(axis=None)
-        assert "no gene is named MT-" in repr(preview)
+        assert "no gene is named MT-… or mt-…: mt_percentage removes nothing" in repr(preview)
 
 
 class TestAnyKindOfObject:

@@ -159,7 +159,7 @@ def test_a_mitochondrial_bound_without_such_genes_is_a_warning():
     found = findings(adata, mt_percentage=10)
     assert list(found) == ["BC705", "BC701"]
     assert (found["BC705"].severity, found["BC705"].message) == (
-        "warning", "mt_percentage=10 removes nothing: no gene is named MT-…",
+        "warning", "mt_percentage=10 removes nothing: no gene is named MT-… or mt-…",
     )  # fmt: skip
     assert found["BC705"].path == "filters"
     assert (

@@ -117,7 +117,7 @@ CASES = {
     "the servers' own column": (
         make(obs={"Barcodes": [1, 2]}),
         Finding("BC106", "warning", "obs['Barcodes']",
-                "the name is the name that the servers use for barcodes: sent as 'Barcodes~biocolab'",
+                "the name is reserved for barcodes on the servers: sent as 'Barcodes~biocolab'",
                 fix=OWN_NAME, changed=True),
     ),
     "numbers as barcodes": (
@@ -223,7 +223,7 @@ CASES = {
     "counts beyond float32": (
         make(COUNTS.astype(np.int64) * 2**24),
         Finding("BC304", "warning", "X",
-                "counts up to 50,331,648: the servers are only exact up to 16,777,216",
+                "counts up to 50,331,648: the servers round counts above 16,777,216",
                 examples=("cell 'a' gene 'g'",), fix="Check that these are molecule counts"),
     ),
     "scaled, with better": (
@@ -344,13 +344,13 @@ CASES = {
         (genes(IDS), {"species": "mouse"}),
         Finding("BC404", "warning", "var_names",
                 "species is 'mouse', but the genes look like human: 30 ids start with ENSG",
-                fix="If so, submit with species='human'"),
+                fix="If they are human genes, submit with species='human'"),
     ),
     "genes of a fish": (
         (genes([name.replace("ENSG", "ENSDARG") for name in IDS]), {"species": "mouse"}),
         Finding("BC404", "warning", "var_names",
                 "species is 'mouse', but the genes look like another species: 30 ids start with ENSDARG",
-                fix="If so, submit with species='others'"),
+                fix="If they are genes of another species, submit with species='others'"),
     ),
     "mitochondrial genes": (
         genes(["MT-1", "mt-2", "MT-3", "MT-4", "x"]),
@@ -360,7 +360,7 @@ CASES = {
     "no mitochondrial genes": (
         genes([f"GENE{i}" for i in range(1_000)]),
         Finding("BC405", "note", "var_names",
-                "no gene has a mitochondrial name (MT-…): a filter by mt_percentage would keep every cell"),
+                "no gene has a mitochondrial name (MT-… or mt-…): a filter by mt_percentage would keep every cell"),
     ),
     "names out of a spreadsheet": (
         genes(["1-Mar", "2-Sep", "3-Sep", "4-Sep", "x"]),

@@ -139,8 +139,7 @@ def test_an_order_that_somebody_chose_is_noted_if_it_is_lost(server):
     assert [(each.path, each.message) for each in found] == [
         (
             "obs['dose']",
-            "labels in an order of their own ('low', 'mid', 'high'): "
-            "BBrowserX and Talk2Data return them in natural order",
+            "labels in a custom order ('low', 'mid', 'high'): BBrowserX and Talk2Data return them in natural order",
         )
     ]
     back = adata.biocolab.submit(study_id="doses", skip_dimred=True).study().to_anndata()

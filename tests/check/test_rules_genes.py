@@ -71,6 +71,24 @@ def test_the_species_is_compared_when_an_object_is_submitted():
     assert [found.code for found in adata.biocolab.check(species="human").warnings] == ["BC404"]
 
 
+def test_without_a_species_the_check_compares_with_human_as_a_submission_does(tmp_path):
+    adata = ad.AnnData(np.ones((2, len(MOUSE)), np.float32), var=pd.DataFrame(index=MOUSE))
+    adata.write_h5ad(tmp_path / "x.h5ad")
+    planned = adata.biocolab.submit(dry_run=True).report
+    assert [found.code for found in planned.warnings] == ["BC404"]
+    assert adata.biocolab.check() == bc.check(adata) == bc.check(tmp_path / "x.h5ad") == planned
+    assert adata.to_df().biocolab.check().warnings == planned.warnings
+    assert adata.biocolab.check(species=None).warnings == ()
+
+
+def test_barcodes_of_a_transposed_object_are_not_taken_for_genes_of_a_species():
+    barcodes = [f"AAACCTGAGA{a}{b}{c}GGTT-1" for a in "ACGT" for b in "ACGT" for c in "ACGT"]
+    adata = ad.AnnData(np.ones((len(MOUSE), 64), np.float32), pd.DataFrame(index=MOUSE), pd.DataFrame(index=barcodes))
+    for report in (adata.biocolab.check(species="mouse"), adata.to_df().biocolab.check(species="mouse")):
+        assert [found.code for found in report.warnings] == ["BC409"]
+    assert [found.code for found in adata.T.biocolab.check().warnings] == ["BC404"]
+
+
 def test_mitochondrial_genes_are_counted():
     (found,) = findings(HUMAN, "BC405")
     assert (found.severity, found.count, found.examples) == ("note", 2, ("'MT-CO1'", "'MT-CO3'"))
@@ -81,7 +99,7 @@ def test_a_transcriptome_without_mitochondrial_genes_is_noted_and_a_panel_is_not
     found = findings([f"GENE{i}" for i in range(number)], "BC405")
     assert bool(found) == noted
     if noted:
-        assert "would keep every cell" in found[0].message
+        assert "(MT-… or mt-…): a filter by mt_percentage would keep every cell" in found[0].message
 
 
 def test_names_out_of_a_spreadsheet_are_a_warning():

@@ -207,5 +207,5 @@ def test_cells_that_the_servers_leave_out_are_reported():
         (found,) = [found for found in bc.check(AnnData(np.array([[most, 1], [2, 3]], float))) if found.code == "BC304"]
         return found.message
 
-    assert message(1e9) == "counts up to 1,000,000,000: the servers are only exact up to 16,777,216"
-    assert message(2e9).endswith("16,777,216, and leave out cells with more than 1,000,000,000")
+    assert message(1e9) == "counts up to 1,000,000,000: the servers round counts above 16,777,216"
+    assert message(2e9).endswith("16,777,216, and leave out cells with more than 1,000,000,000 counts")

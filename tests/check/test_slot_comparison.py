@@ -240,7 +240,7 @@ def test_counts_of_the_same_cells_and_genes_keep_their_rank_and_are_named():
     full = counts_of(20, 8)
     choice = choose_matrix(make(full, counts=full.copy()))
     assert choice.slot == Slot("layer", "counts")
-    assert choice.reason.endswith("; X holds whole numbers too, but for no other cells and genes")
+    assert choice.reason.endswith("; X holds whole numbers too, but covers no further cells or genes")
 
 
 def test_a_log_of_counts_shows_which_counts_the_layer_lacks():

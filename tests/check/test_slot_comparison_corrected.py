@@ -117,7 +117,7 @@ def test_a_loss_that_chance_does_not_explain_is_a_warning_with_both_slots_and_co
     own, full = (adata.X, adata.layers["matrix"]) if "velocyto" in name else (adata.layers["counts"], adata.X)
     lost = [int(((full.sum(axis=axis) > 0) & (own.sum(axis=axis) == 0)).sum()) for axis in (0, 1)]
     assert finding.count == sum(lost) > 0
-    assert re.search(rf"of the counts of {re.escape(other)} and no .*, which a correction may remove", finding.message)
+    assert re.search(rf"of the counts of {re.escape(other)} and no .*, which a correction may explain", finding.message)
     assert f"To send {other} instead, in a copy: " in finding.fix
     np.testing.assert_array_equal(sent(adata), own.toarray())
     assert not adata.biocolab.submit(dry_run=True, check="strict", obs=[]).ok
@@ -179,8 +179,8 @@ def test_emptied_droplets_are_empty_cells_and_not_a_conflict():
     share = 100 * TRUE.sum() / X.sum()
     assert warning.severity == "warning"
     assert warning.message == (
-        f"has {share:.3g} % of the counts of X and no values for 600 cells and 1 gene, which a correction may remove, "
-        "but not chance alone"
+        f"has {share:.3g} % of the counts of X and no values for 600 cells and 1 gene, which a correction may explain, "
+        "but chance cannot"
     )
     assert warning.fix == "To send X instead, in a copy: del copy.layers['counts']"
     (empty,) = found(adata, "BC310")

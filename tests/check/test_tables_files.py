@@ -14,7 +14,7 @@ import pytest
 from scipy import io, sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor.errors import CheckFailed, InvalidFile
+from biocolab_accessor.errors import CheckFailed, InvalidArgument, InvalidFile
 from biocolab_accessor.sandbox.server import Sandbox
 
 GENES = ["CD3D", "LYZ", "MS4A1", "NKG7"]
@@ -262,3 +262,92 @@ class TestH5:
     def test_real_files_pass(self, data_file: Callable[[str], Path]) -> None:
         assert list(bc.check(data_file("10x-v3.h5"))) == []
         assert list(bc.check(data_file("10x-v3-mtx"))) == []
+
+
+MOUSE = [
+    "Malat1", "B2m", "Tmsb4x", "Eef1a1", "mt-Co1", "Cd74", "Cd3d", "Cd79a", "Ms4a1", "Lyz1", "S100a9",
+    *(f"Rpl{i}" for i in range(20, 40)),
+]  # fmt: skip
+MOUSE_IDS = [f"ENSMUSG{i:011d}" for i in range(len(MOUSE))]
+
+
+def table_of(folder: Path, genes: list[str], ending: str) -> Path:
+    path = folder / f"counts{ending}"
+    pd.DataFrame(1, genes, CELLS).to_csv(path, sep=";" if ending == ".csv" else "\t")
+    return path
+
+
+def mtx_of(folder: Path, genes: list[str], _: str) -> Path:
+    made = folder / "mtx"
+    made.mkdir()
+    io.mmwrite(made / "matrix.mtx", sparse.coo_matrix(np.ones((len(genes), 3), int)))
+    written(made / "features.tsv", "".join(f"{gene}\tx\n" for gene in genes))
+    written(made / "barcodes.tsv", "".join(f"{name}\n" for name in CELLS))
+    return made
+
+
+def h5_of(folder: Path, genes: list[str], _: str) -> Path:
+    with h5py.File(folder / "x.h5", "w") as file:
+        group, n = file.create_group("matrix"), len(genes)
+        group["data"], group["indices"] = np.ones(3 * n, int), np.tile(np.arange(n), 3)
+        group["indptr"], group["shape"], group["barcodes"] = np.arange(4) * n, [n, 3], np.array(CELLS, "S")
+        group["features/id"] = group["features/name"] = np.array(genes, "S")
+    return folder / "x.h5"
+
+
+class TestSpecies:
+    @pytest.mark.parametrize(
+        ("make", "ending", "place"),
+        [
+            (table_of, ".tsv", "counts.tsv column 1"),
+            (table_of, ".csv", "counts.csv column 1"),
+            (mtx_of, "", "features.tsv"),
+            (h5_of, "", "x.h5 /matrix/features/id"),
+        ],
+    )
+    @pytest.mark.parametrize("genes", [MOUSE, MOUSE_IDS])
+    def test_genes_of_another_species_are_a_warning_for_every_kind_of_file(
+        self, tmp_path: Path, make: Callable[..., Path], ending: str, place: str, genes: list[str]
+    ) -> None:
+        path = make(tmp_path, genes, ending)
+        (found,) = bc.check(path)
+        assert (found.code, found.severity, found.path) == ("BC404", "warning", place)
+        assert "species is 'human', but the genes look like mouse" in found.message
+        assert found.fix == "If they are mouse genes, submit with species='mouse'"
+        assert list(bc.submit(path, dry_run=True).report) == [found]
+        assert list(bc.submit(path, species="mouse", dry_run=True).report) == []
+        for species in ("mouse", "others", None):
+            assert list(bc.check(path, species=species)) == []
+        with pytest.raises(InvalidArgument, match="species"):
+            bc.check(path, species="mous")
+
+    def test_a_submission_of_a_table_warns_of_the_species(self, server: Sandbox, tmp_path: Path) -> None:
+        with pytest.warns(UserWarning, match=r"counts\.tsv: BC404 counts\.tsv column 1: species is 'human'"):
+            bc.submit(table_of(tmp_path, MOUSE, ".tsv"), skip_dimred=True)
+
+    def test_barcodes_instead_of_genes_are_not_judged_by_species(self, tmp_path: Path) -> None:
+        barcodes = [f"AAACCTGAGA{a}{b}{c}GGTT-1" for a in "ACGT" for b in "ACGT" for c in "ACGT"]
+        pd.DataFrame(1, barcodes, MOUSE).to_csv(tmp_path / "x.tsv", sep="\t")
+        assert [found.code for found in bc.check(tmp_path / "x.tsv", species="mouse")] == ["BC409"]
+        folder = mtx_of(tmp_path, barcodes, "")
+        written(folder / "barcodes.tsv", "CD3D\nLYZ\n")
+        assert {found.code for found in bc.check(folder, species="mouse")} == {"BC801"}
+
+
+@pytest.mark.parametrize(("ending", "separator"), [(".csv", ","), (".csv", ";"), (".csv.gz", ","), (".tsv", "\t")])
+def test_the_line_that_transposes_a_table_works_for_the_file(tmp_path: Path, ending: str, separator: str) -> None:
+    path, table = tmp_path / f"counts{ending}", pd.DataFrame(np.arange(62).reshape(2, 31), CELLS[:2], MOUSE)
+    table.to_csv(path, sep=separator)
+    (found,) = bc.check(path, species="mouse")
+    assert found.code == "BC409"
+    line = found.fix.partition(": ")[2].replace("'x.tsv'", "out")
+    exec(line, {"pd": pd, "path": path, "out": tmp_path / "x.tsv"})
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "x.tsv", sep="\t", index_col=0), table.T)
+    assert list(bc.check(tmp_path / "x.tsv", species="mouse")) == []
+
+
+def test_the_line_for_decimal_commas_works_for_a_file_with_semicolons(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.csv", "gene;c1;c2\nCD3D;1,5;2\n")
+    (found,) = bc.check(path)
+    line = found.fix.removeprefix("For a decimal comma: ").partition("; else")[0]
+    assert eval(line, {"pd": pd, "path": path}).loc["CD3D", "c1"] == 1.5

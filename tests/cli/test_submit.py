@@ -69,6 +69,12 @@ def test_check_takes_folders_and_tables(folder: Path, tmp_path: Path) -> None:
     assert "does not begin with %%MatrixMarket" in done.output
 
 
+def test_check_compares_genes_with_human_unless_another_species_is_given(tmp_path: Path) -> None:
+    pd.DataFrame(1, [f"ENSMUSG{i:011d}" for i in range(30)], CELLS).to_csv(tmp_path / "x.tsv", sep="\t")
+    assert "BC404" in run("check", tmp_path / "x.tsv").output
+    assert "no problems found" in run("check", tmp_path / "x.tsv", "--species", "mouse").output
+
+
 def test_a_dry_run_of_a_table_says_how_it_is_sent_and_why(tmp_path: Path) -> None:
     path = csv_file(tmp_path / "x.csv")
     shown = run("submit", path, "--dry-run").stdout

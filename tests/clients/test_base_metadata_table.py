@@ -116,7 +116,7 @@ def test_the_separator_of_a_file_with_an_unknown_suffix_is_taken_from_its_first_
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "No such file"),
+        (None, "does not exist"),
         (b"", "cannot be read as a metadata table"),
         (b"\x89HDF\r\n\x1a\n\xff\xfe", "cannot be read as a metadata table"),
         (b"cell\na\n", "has only one column"),

@@ -161,12 +161,12 @@ def test_a_file_that_only_starts_like_a_message_is_a_file(content: bytes) -> Non
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(401, "from here was not accepted: create one"), (403, "from here does not allow this, or has expired")],
+    [(401, "Create another token in"), (403, "It does not allow this, or has expired: create another in")],
 )
 def test_an_unknown_token_is_distinguished_from_one_without_permission(status: int, words: str) -> None:
     refused = http_error("u", status, b'{"detail": "no"}', None, "here")
     assert isinstance(refused, Unauthorized)
-    assert str(refused).startswith(f"u: HTTP {status}: no. The token {words}")
+    assert str(refused).startswith(f"u: HTTP {status}: no (token from here). {words} the server's user settings")
 
 
 @pytest.mark.parametrize(("status", "words"), [(404, "Not Found"), (599, "refused")])

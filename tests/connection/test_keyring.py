@@ -147,11 +147,11 @@ class TestMissing:
         assert connector.get_bioflex().http.token.reveal() == token()
         with pytest.raises(MissingCredentials) as caught:
             connector.get_bbrowserx()
-        assert f"the keyring (biocolab login): {said}" in str(caught.value)
+        assert f"the keyring (biocolab login), but {said}" in str(caught.value)
 
     def test_the_package_may_be_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "keyring", None)
-        with pytest.raises(MissingCredentials, match=r"not installed: pip install 'biocolab_accessor\[keyring\]'"):
+        with pytest.raises(MissingCredentials, match=r"not installed \(pip install 'biocolab_accessor\[keyring\]'\)"):
             bc.connect().get_talk2data()
 
 

@@ -97,7 +97,7 @@ def test_names_with_a_meaning_on_the_servers_are_recognized_in_any_case() -> Non
     assert [is_barcodes(name) for name in ("Barcodes", "barcode", "batch")] == [True, True, False]
     assert [computed_embedding(name) for name in ("t-SNE", "UMAP", "X_tsne")] == ["X_tsne", "X_umap", None]
     assert needs_escape("UMAP") == ""
-    assert needs_escape("UMAP", embedding=True) == "is the name of an embedding that the servers compute"
+    assert needs_escape("UMAP", embedding=True) == "is reserved for an embedding that the servers compute"
     assert needs_escape("donor/age") == "contains a '/', which separates groups in HDF5"
 
 

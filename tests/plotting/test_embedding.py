@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -68,6 +69,15 @@ class TestEmbedding:
             warnings.simplefilter("error", UserWarning)
             axes = draw_embedding(at, labels, axis_name="UMAP", legend_loc="on data").axes[0]
         assert {text.get_text(): text.get_position() for text in axes.texts} == {"a": (1, 1)}
+
+    def test_dots_have_the_size_and_marker_of_scanpy(self) -> None:
+        sc = pytest.importorskip("scanpy")
+        theirs = sc.pl.umap(ad.AnnData(obsm={"X_umap": points()}), show=False).collections[0]
+        (ours,) = draw_embedding(points(), None, axis_name="UMAP").axes[0].collections
+        assert list(ours.get_sizes()) == list(theirs.get_sizes()) == [200]
+        assert np.ptp(ours.get_paths()[0].vertices) == np.ptp(theirs.get_paths()[0].vertices)
+        (given,) = draw_embedding(points(), None, axis_name="UMAP", size=7).axes[0].collections
+        assert list(given.get_sizes()) == [7]
 
     def test_too_many_categories_are_refused(self) -> None:
         with pytest.raises(InvalidArgument, match="barcode has 600 different values"):

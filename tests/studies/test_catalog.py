@@ -237,11 +237,11 @@ def test_a_rejected_token_is_named(server: Sandbox) -> None:
     try:
         with pytest.raises(
             Unauthorized,
-            match=r"401: the token is not accepted\. "
-            r"The token from bc.connect's private_token was not accepted: create one",
+            match=r"401: the token is not accepted \(token from bc\.connect's private_token\)\. "
+            r"Create another token in the server's user settings",
         ):
             bc.groups()
-        with pytest.raises(Unauthorized, match=r"The token from bc\.connect's bioflex_token was not accepted"):
+        with pytest.raises(Unauthorized, match=r"\(token from bc\.connect's bioflex_token\)\. Create another"):
             bc.databases()
     finally:
         default.drop_default(default.current())

@@ -95,9 +95,9 @@ def test_an_outer_join_has_the_genes_and_fields_of_any_study(
         assert list(each.obs) == ["batch", "phase", "study"]
         assert each.obs["batch"].notna().tolist() == [True] * 30 + [False] * 700
         assert each.obs["phase"].notna().tolist() == [False] * 30 + [True] * 700
-    with pytest.raises(UnknownGene, match="study 'PART00 or 3 more' has no gene 'GENE42'"):
+    with pytest.raises(UnknownGene, match="the collection of 'PART00', 'PART01', … and 2 more has no gene 'GENE42'"):
         bc.collection(names).to_anndata("outer", genes=["GENE41", "GENE42"])
-    with pytest.raises(UnknownField, match="'PART00 or 3 more' has no metadata field 'batc'"):
+    with pytest.raises(UnknownField, match=r"the collection of 'PART00', .* has no metadata field 'batc'"):
         bc.collection(names).to_anndata("outer", fields=["batc"])
     with pytest.raises(UnknownGene, match=r"study 'PART0\d' has no gene 'GENE41'"):
         bc.collection(names[:1]).to_anndata("inner", genes=["GENE41"])

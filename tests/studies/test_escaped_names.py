@@ -123,7 +123,7 @@ def test_a_submission_plan_announces_escaped_names(counts: ad.AnnData) -> None:
     )
     assert f"obsm['{KEY}']: the name contains a '/', which separates groups in HDF5: sent as '{SAFE_KEY}'" in changes
     assert "obsm['markers']['CD3/CD28']: sent as 'CD3%2FCD28~biocolab'" in changes
-    assert "obsm['UMAP']: the name is the name of an embedding that the servers compute: sent as 'UMAP~biocolab'" in (
+    assert "obsm['UMAP']: the name is reserved for an embedding that the servers compute: sent as 'UMAP~biocolab'" in (
         changes
     )
 

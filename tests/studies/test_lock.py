@@ -16,7 +16,7 @@ import pytest
 from scipy import sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor.errors import ConfigurationError, DataChanged, InvalidArgument, InvalidFile
+from biocolab_accessor.errors import ConfigurationError, DataChanged, InvalidArgument, InvalidFile, MissingFile
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.studies import study_data
 from biocolab_accessor.studies.lock import MatrixHash, read_lock, recorder, sha_of_array, sha_of_column, sha_of_matrix
@@ -205,6 +205,8 @@ def test_no_other_file_is_replaced(path: Path, tmp_path: Path) -> None:
         bc.lock(path)
     assert path.read_text() == "print('mine')\n"
     with pytest.raises(InvalidFile, match="cannot be read as a lock"):
+        bc.replay(tmp_path)
+    with pytest.raises(MissingFile, match=r"nothing\.lock does not exist"):
         bc.replay(tmp_path / "nothing.lock")
     with pytest.raises(InvalidArgument):
         bc.lock(tmp_path / "nothing" / "x.lock")

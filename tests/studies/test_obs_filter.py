@@ -30,6 +30,18 @@ FRAME = pd.DataFrame(
 )
 
 
+def test_a_date_in_a_comparison_leads_to_a_line_that_selects_cells_by_it() -> None:
+    dates = pd.DataFrame({"d": pd.Categorical(["2026-03-01", "2026-03-02"])}, index=["a", "b"])
+    with pytest.raises(InvalidFilter, match="have no order") as caught:
+        ObsFilter.of("'2026-03-02' <= d").mask(dates)
+    first, _, second = caught.value.line.partition("; ")
+    assert first == "dates = pd.to_datetime({study}.metadata('d')['d'])"
+    assert second == "{study}.to_anndata(cells=dates.index[dates >= '2026-03-02'])"
+    with pytest.raises(InvalidFilter) as without:
+        ObsFilter.of("d > 'later'").mask(dates)
+    assert without.value.line == ""
+
+
 def rows(text: str) -> list[int]:
     wanted = ObsFilter.of(text)
     wanted.expect_fields(list(FRAME.columns), "A")
@@ -126,6 +138,7 @@ REFUSED = {
     "code in ['1', '0001']": "column 15: field 'code' has no label '0001' (did you mean '001'",
     "phase == 's'": "did you mean 'S'?",
     "phase > 'S'": "have no order",
+    "phase > 'nothing'": "have no order",
     "doublet < True": "have no order",
     "phase == code or phase < code": "have no order",
     "phase == n": "'phase' holds labels, but 'n' holds numbers: compare fields of one kind",

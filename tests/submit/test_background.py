@@ -70,7 +70,9 @@ class TestASubmissionThatNothingWaitsFor:
         keep_queued(strict)
         submission = begin(counts, "by_itself")
         assert background.followed() == [submission]
-        assert repr(submission).endswith("becomes a study by itself)")
+        assert repr(submission).endswith(
+            f"becomes a study while this session runs; later: bc.submission({submission.task_id!r}).wait())"
+        )
         with background.committing(submission.server, submission.task_id):
             strict.faults.clear()
             until(lambda: repr(submission).endswith("status='SUCCESS', processed, becoming a study)"))
@@ -243,5 +245,5 @@ class TestTheThread:
             timeout=PATIENCE,
         )
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.endswith("becomes a study by itself)\n")
+        assert re.search(r"while this session runs; later: bc\.submission\('\w+'\)\.wait\(\)\)\n$", done.stdout)
         assert not submission.done

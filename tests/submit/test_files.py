@@ -14,7 +14,7 @@ from bioturing_connector.typing import StudyType
 from scipy import io, sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor.errors import InvalidArgument, InvalidFile, ServerError, TaskFailed
+from biocolab_accessor.errors import CheckFailed, InvalidArgument, InvalidFile, ServerError, TaskFailed
 from biocolab_accessor.protocol import STUDY_TYPES
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.submit.files import collect, study_type_number
@@ -216,6 +216,38 @@ class TestH5ad:
         counts.write_h5ad(tmp_path / "x.h5ad")
         with pytest.raises(InvalidArgument, match="input_matrix_type is 'counts': give 'auto', 'raw' or 'normalized'"):
             bc.submit(tmp_path / "x.h5ad", input_matrix_type="counts")
+
+
+class TestStrict:
+    @pytest.mark.parametrize("kind", ["h5ad", "tsv", "mtx_10x"])
+    def test_refuses_warnings_of_every_kind_of_file(self, server: Sandbox, tmp_path: Path, kind: str) -> None:
+        genes = [f"ENSMUSG{i:011d}" for i in range(30)]
+        table, path = pd.DataFrame(1, ["c1", "c2"], genes), tmp_path / f"x.{kind}"
+        if kind == "h5ad":
+            ad.AnnData(table.astype(np.float32)).write_h5ad(path)
+        elif kind == "tsv":
+            table.T.to_csv(path, sep="\t")
+        else:
+            (write_mtx(path, table.to_numpy()) / "features.tsv").write_text("".join(f"{name}\n" for name in genes))
+        with pytest.raises(CheckFailed, match=rf"x\.{kind}.* has warnings, which check='strict' treats") as caught:
+            bc.submit(path, check="strict", skip_dimred=True)
+        assert "BC404" in str(caught.value)
+        plan = bc.submit(path, check="strict", dry_run=True)
+        assert not plan.ok
+        assert repr(plan).startswith(
+            "Plan: this file cannot be sent\n" if kind != "mtx_10x" else "Plan: these files cannot be sent\n"
+        )
+        assert repr(plan).count("error: check='strict' treats warnings as errors: BC404 ") == 1
+        assert "to send" not in repr(plan)
+        assert bc.submit(path, dry_run=True).ok
+        assert bc.submit(path, species="mouse", check="strict", dry_run=True).ok
+        assert bc.submit(path, species="mouse", check="strict", skip_dimred=True).study().n_obs == 2
+
+    @pytest.mark.parametrize("check", [None, True, "strict "])
+    def test_is_an_argument_with_two_values(self, counts: ad.AnnData, tmp_path: Path, check: object) -> None:
+        counts.write_h5ad(tmp_path / "x.h5ad")
+        with pytest.raises(InvalidArgument, match=r"check is .*: give 'default' or 'strict'"):
+            bc.submit(tmp_path / "x.h5ad", check=check)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("function", [bc.submit, bc.submit_from_s3])

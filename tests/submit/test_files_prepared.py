@@ -63,3 +63,23 @@ def test_names_that_are_fixed_automatically_cause_no_warning(tmp_path: Path) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         assert prepare_h5ad_files([path, path], StudyRequest(), "auto", tmp_path) == ([path, path], True)
+
+
+def test_the_plan_of_several_files_has_their_destination_once_and_warnings_last(
+    counts: ad.AnnData, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        counts.write_h5ad(tmp_path / f"{name}.h5ad")
+    plan = bc.submit([tmp_path / "a.h5ad", tmp_path / "b.h5ad"], species="mouse", dry_run=True)
+    facts = [line.strip().partition(": ") for line in repr(plan).splitlines()[1:]]
+    assert facts[0] == (
+        "to",
+        ": ",
+        "bbrowserx, group 'personal', a new study (id generated on submission), species mouse",
+    )
+    assert facts[-1] == ("to send", ": ", "the same call without dry_run")
+    by_file = [(file, text.partition(": ")[0]) for file, _, text in facts[1:-1]]
+    of_a, of_b = ([fact for file, fact in by_file if file == f"{name}.h5ad"] for name in "ab")
+    assert len(of_a) + len(of_b) == len(by_file)
+    assert of_a == of_b
+    assert (of_a[0], of_a[-1]) == ("cells x genes", "warning")

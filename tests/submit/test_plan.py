@@ -198,7 +198,9 @@ def test_counts_of_raw_are_sent_with_all_genes_of_raw(tmp_path):
     adata = adata[:, :2].copy()
     adata.X = np.log1p(adata.X)
     plan = plan_submission(adata)
-    assert (str(plan.slot), plan.n_vars, plan.left_out) == ("raw.X", 5, ("X",))
+    assert (str(plan.slot), plan.n_vars, plan.left_out) == (
+        "raw.X", 5, ("X", "columns of raw.var ('symbol')"),
+    )  # fmt: skip
     (path,) = write_plan(adata, plan, tmp_path)
     again = ad.read_h5ad(path)
     np.testing.assert_array_equal(again.X.toarray(), COUNTS)
@@ -310,7 +312,7 @@ def test_a_plan_is_pure_data():
     assert pickle.loads(pickle.dumps(plan)) == plan
     assert (plan.n_obs, plan.n_vars, plan.nnz) == (12, 5, int((COUNTS > 0).sum()))
     assert (plan.obs, plan.obsm) == (("sample", "n", "type"), ("X_umap",))
-    assert plan.left_out == ("layers['log']", "uns['x']")
+    assert plan.left_out == ("layers['log']", "uns['x']", "columns of var ('symbol')")
     assert plan.changes == ("obs['n']: whole numbers with 4 missing: sent as floats with NaN",)
     assert plan.n_bytes > plan.nnz * 8
     gone = weakref.ref(adata)
@@ -454,3 +456,31 @@ def test_a_plan_says_how_to_send_only_if_the_object_can_be_sent(counts: ad.AnnDa
     assert not plan.ok
     assert "this object cannot be sent" in repr(plan)
     assert "to send" not in repr(plan)
+
+
+def test_a_plan_says_that_strictness_stops_it_and_for_which_warnings(counts: ad.AnnData) -> None:
+    counts.obs["mixed"] = pd.Series([1, "a"] * (counts.n_obs // 2) + [1] * (counts.n_obs % 2), counts.obs_names, object)
+    line = "  error: check='strict' treats warnings as errors: BC208 obs['mixed']\n"
+    plan = counts.biocolab.submit(check="strict", dry_run=True)
+    assert not plan.ok
+    assert repr(plan).startswith(f"Plan: this object cannot be sent\n{line}  to: ")
+    assert "check=&#x27;strict&#x27; treats warnings as errors" in plan._repr_html_()
+    assert "strict" not in repr(counts.biocolab.submit(dry_run=True))
+    with pytest.raises(errors.CheckFailed, match="check='strict' treats as errors") as caught:
+        counts.biocolab.submit(check="strict")
+    assert "ready to be sent" not in str(caught.value)
+    del counts.obs["mixed"]
+    assert counts.biocolab.submit(check="strict", dry_run=True).ok
+
+
+def test_a_plan_names_the_columns_of_var_that_no_study_keeps() -> None:
+    adata = make(uns={"x": 1})
+    adata.var["gene_ids"] = [f"ENSG{i}" for i in range(5)]
+    assert plan_submission(adata).left_out == ("uns['x']", "columns of var ('symbol', 'gene_ids')")
+    plan = plan_submission(adata, gene_symbols="symbol")
+    assert plan.left_out == ("uns['x']", "columns of var ('gene_ids')")
+    assert "left out: uns['x'], columns of var ('gene_ids')" in repr(plan)
+    adata.raw = adata.copy()
+    del adata.var["symbol"]
+    adata.X = np.log1p(adata.X)
+    assert plan_submission(adata).left_out == ("X", "uns['x']", "columns of raw.var ('symbol', 'gene_ids')")

@@ -21,6 +21,14 @@ class TestWhichStudy:
             pbmc.biocolab.pull_metadata("phase", study=target, group=group, prefix=prefix)
         assert labels(pbmc.obs["aphase"]) == labels(pbmc.obs["bphase"]) == labels(pbmc.obs["cphase"])
 
+    def test_an_id_of_another_species_leads_to_the_study(self, counts: ad.AnnData, server: Sandbox) -> None:
+        counts.biocolab.submit(study_id="MOUSE_TARGET", species="mouse", skip_dimred=True)
+        with pytest.raises(UnknownStudy) as caught:
+            counts.biocolab.push_metadata("sample", study="MOUSE_TARGET")
+        call, _, advice = caught.value.__notes__[-1].partition("  # ")
+        assert call == "  bc.study('MOUSE_TARGET', source='bbrowserx', species='mouse')"
+        assert advice == "give it as study=, or give its source and species with the id"
+
     def test_a_missing_study_is_an_error(self, pbmc: ad.AnnData, server: Sandbox) -> None:
         with pytest.raises(UnknownStudy, match="give study="):
             pbmc.biocolab.pull_metadata("phase")

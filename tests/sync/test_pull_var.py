@@ -92,7 +92,7 @@ def test_symbols_are_sent_from_a_column_and_the_rest_of_var_comes_back(server: S
     plan = adata.biocolab.submit(gene_symbols="symbol", dry_run=True)
     assert plan.gene_symbols == "symbol"
     assert plan.changes[0] == (
-        "var_names: the names of the genes are those of var['symbol']; 1 gene without a name there: unchanged; "
+        "var_names: gene names are taken from var['symbol']; 1 gene without a name there: unchanged; "
         "1 repeated name numbered as by var_names_make_unique ('TBCE')"
     )
     again = adata.biocolab.submit(study_id="symbols", skip_dimred=True, gene_symbols="symbol").study().to_anndata()

@@ -331,7 +331,7 @@ class TestWhichStudy:
     def test_after_a_submission_it_is_the_submission(self, counts: ad.AnnData, server: Sandbox) -> None:
         submission = counts.biocolab.submit("All members", study_id="pushed_to", skip_dimred=True)
         counts.obs["leiden"] = pd.Categorical(["0", "1"] * 30)
-        with pytest.raises(UnknownStudy, match="give study=") as caught:
+        with pytest.raises(UnknownStudy, match="was submitted as 'pushed_to', but was not fetched") as caught:
             counts.biocolab.push_metadata("leiden")
         assert caught.value.__notes__ == ["  counts.biocolab.push_metadata('leiden', study=counts.biocolab.study)"]
         wanted = ["leiden", "sample"]
@@ -369,7 +369,7 @@ class TestWhichStudy:
 class TestTable:
     def test_unknown_barcodes_are_refused_or_left_out(self, study: Study) -> None:
         table = pd.DataFrame({"strict": ["a", "b"]}, index=["AAAGCCTGGCTAAC-1", "NOBODY"])
-        with pytest.raises(UnknownName, match=r"1 of 2 barcodes are not in study 'exchange': 'NOBODY'"):
+        with pytest.raises(UnknownName, match=r"not in study 'exchange': 'NOBODY'\. To .*, give strict=False"):
             table.biocolab.submit_metadata(study)
         report = table.biocolab.submit_metadata(study, strict=False)
         assert (report.matched, report.only_here, report.only_there) == (1, 1, 699)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import biocolab_accessor as bc
-from biocolab_accessor.errors import InvalidArgument, InvalidFile, RedirectRefused, ServerError, TooLarge
+from biocolab_accessor.errors import InvalidArgument, InvalidFile, MissingFile, RedirectRefused, ServerError, TooLarge
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.studies.study import Study
 from tests.clients.conftest import a_scripted_server, answer
@@ -43,9 +43,11 @@ def test_a_parquet_file_keeps_its_types(small: Study, tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_table_is_refused(small: Study, tmp_path: Path) -> None:
-    with pytest.raises(InvalidFile, match=r"nothing\.csv cannot be read"):
+    with pytest.raises(MissingFile, match=r"nothing\.csv does not exist"):
         bc.submit_metadata(tmp_path / "nothing.csv", small)
     pytest.importorskip("pyarrow")
+    with pytest.raises(MissingFile, match=r"nothing\.parquet does not exist"):
+        bc.submit_metadata(tmp_path / "nothing.parquet", small)
     (tmp_path / "x.parquet").write_bytes(b"PAR1 but not really")
     with pytest.raises(InvalidFile, match=r"x\.parquet cannot be read as a metadata table"):
         bc.submit_metadata(tmp_path / "x.parquet", small)
