@@ -193,6 +193,13 @@ def test_the_page_of_the_api_names_no_module_of_the_package() -> None:
     assert {name for name in listed if "." not in name} <= set(bc.__all__)
 
 
+def test_links_of_the_pages_work_in_a_clone_too() -> None:
+    """A code host shows roles such as {doc} as they are written."""
+    pages = [path for path in _DOCS.rglob("*.md") if not {"generated", "_build"} & set(path.parts)]
+    assert len(pages) > 15
+    assert [path.name for path in pages if "{doc}" in path.read_text(encoding="utf-8")] == []
+
+
 def test_every_module_is_listed_with_its_noun(catalogue: ModuleType) -> None:
     page = catalogue.modules_page()
     package = _ROOT / "biocolab_accessor"
