@@ -209,6 +209,7 @@ _SENTENCES: tuple[tuple[str, str], ...] = (
     (r"\b([Rr])epeat the (?:submit )?call\b(?!, adata)", r"\1epeat the command"),
     (r"\bthe same call without dry_run\b", "the same command without --dry-run"),
     (r"\bthe same call\b", "the same command"),
+    (r"\bcheck='strict'", "--strict"),
     (r"; see study\.features\(\)", "; without --genes, all genes are fetched"),
     (r"(?:adata|df)\.biocolab\.submit\((?=\w+=)([^()…]*)\)", r"\1"),
 )

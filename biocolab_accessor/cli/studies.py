@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from biocolab_accessor.cli.output import Json, Server, Source, Species, Unit, out, print_json, print_lines, print_table
-from biocolab_accessor.errors import InvalidArgument, MissingFile
+from biocolab_accessor.errors import InvalidArgument, MissingFile, UnknownStudy
 
 __all__ = ["groups", "pull", "replay", "search", "studies", "summary"]
 
@@ -223,7 +223,12 @@ def pull(
     barcodes = None if cells is None else _lines(cells)
     database = None if version is None else bc.database(species, version)
     names = None if genes is None else [name.strip() for each in genes for name in each.split(",") if name.strip()]
-    study = bc.study(study_id, database=database, source=source.value, species=species, group=group)
+    try:
+        study = bc.study(study_id, database=database, source=source.value, species=species, group=group)
+    except UnknownStudy as error:
+        if not getattr(error, "__notes__", ()):  # those say where it is
+            error.line = error.line or f"bc.search({study_id!r})"
+        raise
     wanted: dict[str, Any] = {
         "genes": names,
         "fields": fields,

@@ -121,7 +121,7 @@ def submit(
     abstract: Annotated[str, typer.Option(help="Shown with the study.")] = "",
     species: Species = "human",
     input_matrix_type: Annotated[
-        MatrixType, typer.Option(help="auto looks for counts in h5ad files.")
+        MatrixType, typer.Option(help="auto looks for counts in h5ad files and tables.")
     ] = MatrixType.auto,
     batch_key: Annotated[str | None, typer.Option(help="Column of obs that splits an h5ad file into batches.")] = None,
     gene_symbols: Annotated[str | None, typer.Option(help="Column of var with the gene names to send (h5ad).")] = None,
@@ -137,6 +137,7 @@ def submit(
         list[str] | None, typer.Option(help="A column of obs to send (h5ad). Can be repeated; default all.")
     ] = None,
     to: Annotated[Server, typer.Option(help="Which server.")] = Server.bbrowserx,
+    strict: Annotated[bool, typer.Option("--strict", help="Send nothing if the check has warnings.")] = False,
     wait: Annotated[bool, typer.Option(help="Wait until the study is ready.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check, and show what would be sent.")] = False,
     as_json: Json = False,
@@ -174,6 +175,7 @@ def submit(
         "skip_dimred": skip_dimred,
         "to": to.value,
         "obs": obs or None,
+        "check": "strict" if strict else "default",
     }
     if not dry_run:
         with bc.settings.override(follow=False):  # this process ends

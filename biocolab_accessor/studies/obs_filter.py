@@ -17,7 +17,7 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype
 
 from biocolab_accessor.errors import InvalidFilter, UnknownField
-from biocolab_accessor.messages import did_you_mean, listing, quoted
+from biocolab_accessor.messages import did_you_mean, listing, quoted, warn
 
 __all__ = ["ObsFilter", "labels_of"]
 
@@ -38,6 +38,7 @@ _MEMBERSHIP = {ast.In: operator.eq, ast.NotIn: operator.ne}
 _EQUALITY = (operator.eq, operator.ne)
 _SIGNS = {operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">="}
 _MISSING = {"isna": True, "notna": False}
+_UNASSIGNED = "Unassigned"
 _WORDS = {"&": " and ", "|": " or "}
 _REFUSED = {
     "@": "variables are not read: write the value itself",
@@ -336,7 +337,18 @@ class _Parser:
             why = "only isna and notna can be called: write field.isna() or field.notna()"
             raise self._error(self._span(node)[0], why)
         field = self._field(operands[0])
-        return lambda columns: columns[field.name].isna() == _MISSING[name]
+
+        def rows(columns: _Columns) -> Any:
+            column = columns[field.name]
+            missing = column.isna()
+            if _kind(column) == "labels" and _UNASSIGNED in column.cat.categories and not missing.any():
+                warn(
+                    f"field {quoted(field.name)} has no missing labels, but the label {quoted(_UNASSIGNED)}, which "
+                    f"BioFlex gives to cells without one: compare with == {quoted(_UNASSIGNED)}"
+                )
+            return missing == _MISSING[name]
+
+        return rows
 
     def _bare(self, field: _Field) -> Callable[[_Columns], Any]:
         """A field that is a condition by itself."""
@@ -345,7 +357,9 @@ class _Parser:
             column = columns[field.name]
             kind = _kind(column)
             if kind not in ("truth", ""):
-                why = f"field {quoted(field.name)} holds {_KINDS[kind]}, not True or False: {_EXAMPLE}"
+                text = kind == "labels" and set(column.cat.categories) <= {"True", "False"}
+                example = "compare with == 'True'" if text else _EXAMPLE
+                why = f"field {quoted(field.name)} holds {_KINDS[kind]}, not True or False: {example}"
                 raise self._error(field.start, why)
             return column if kind else pd.Series(np.zeros(len(column), bool), column.index)
 

@@ -79,7 +79,8 @@ def replay(path: str | Path = "biocolab.lock", check: bool = True) -> pd.DataFra
             f"  {row['study_id']}: {row['part']} {row['name']}".rstrip() + f" ({row['state']})" for row in different
         )
         msg = f"{len(different):,} of {len(rows):,} parts of {path} differ from what the server has now:\n{named}"
-        raise DataChanged(msg)
+        line = f"bc.replay({str(path)!r}, check=False)  # all parts; with bc.lock({str(path)!r}): records them anew"
+        raise DataChanged(msg, line=line)
     return table
 
 

@@ -35,6 +35,7 @@ def test_a_folder_of_10x_is_told_the_option_that_it_needs(tmp_path: Path) -> Non
     [
         (["studies", "personnal"], 1, "UnknownGroup: group 'personnal' not found (did you mean 'personal'?)"),
         (["pull", "nobody", "-o", "x.h5ad"], 1, "UnknownStudy: "),
+        (["pull", "nobody", "-o", "x.h5ad"], 1, "biocolab search nobody"),
         (["pull", "PBMC68k_reduced", "-o", "x.h5ad", "--genes", "LIZ"], 1, "UnknownGene: "),
         (["submit", "nowhere.h5ad"], 1, "MissingFile: nowhere.h5ad does not exist"),
         (["check", "nowhere.h5ad"], 1, "MissingFile: nowhere.h5ad does not exist"),

@@ -84,6 +84,18 @@ def test_a_dry_run_of_a_table_says_how_it_is_sent_and_why(tmp_path: Path) -> Non
     )
 
 
+def test_a_strict_submission_of_files_with_warnings_sends_nothing(tmp_path: Path) -> None:
+    names = [*(f"RPL{i}" for i in range(20)), "CD3D", "LYZ", "MS4A1", "NKG7", "ACTB", "GAPDH", "TP53"]
+    path = tmp_path / "cells_in_rows.csv"
+    pd.DataFrame(1, index=[f"cell {i}" for i in range(9)], columns=names).to_csv(path)
+    done = run("submit", path, "--strict", "--study-id", "strictly")
+    assert (done.exit_code, "BC409" in done.stderr) == (1, True), done.output
+    assert "strictly" not in [row["study_id"] for row in answer("studies")]
+    plan = run("submit", path, "--strict", "--dry-run")
+    assert plan.exit_code == 1
+    assert "--strict treats warnings as errors: BC409" in " ".join(plan.stdout.split())
+
+
 def test_files_of_two_types_are_not_one_study(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match=r"sample_A looks like mtx_10x; .*x\.csv looks like tsv"):
         bc.submit([folder, csv_file(tmp_path / "x.csv")], dry_run=True)

@@ -87,8 +87,13 @@ def test_a_changed_value_is_named_with_its_part(changing: Study, path: Path) -> 
     changed = moods.assign(mood=["b" if i == 2 else mood for i, mood in enumerate(moods["mood"])])
     changed.biocolab.submit_metadata(changing, overwrite=True)
     try:
-        with pytest.raises(DataChanged, match=r"^1 of \d+ parts of .* differ .*\n  changing: obs mood \(changed\)$"):
+        with pytest.raises(
+            DataChanged, match=r"^1 of \d+ parts of .* differ .*\n  changing: obs mood \(changed\)\n  bc"
+        ):
             bc.replay(path)
+        with pytest.raises(DataChanged) as caught:
+            bc.replay(path)
+        assert caught.value.line.startswith(f"bc.replay({str(path)!r}, check=False)")
         table = bc.replay(path, check=False)
         assert table.loc[table["state"] != "same", "name"].tolist() == ["mood"]
     finally:

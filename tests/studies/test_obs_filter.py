@@ -6,6 +6,7 @@ import gc
 import random
 import time
 import tracemalloc
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,28 @@ def test_a_date_in_a_comparison_leads_to_a_line_that_selects_cells_by_it() -> No
     with pytest.raises(InvalidFilter) as without:
         ObsFilter.of("d > 'later'").mask(dates)
     assert without.value.line == ""
+
+
+def test_cells_that_bioflex_labels_unassigned_are_not_taken_for_missing_without_a_word() -> None:
+    frame = pd.DataFrame(
+        {"of bioflex": pd.Categorical(["a", "Unassigned"]), "other": pd.Categorical(["Unassigned", None])}
+    )
+    for text, wanted in (("`of bioflex`.notna()", [True, True]), ("`of bioflex`.isna()", [False, False])):
+        with pytest.warns(UserWarning, match="'of bioflex' has no missing labels, .*compare with == 'Unassigned'"):
+            assert list(ObsFilter.of(text).mask(frame)) == wanted
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(ObsFilter.of("other.notna()").mask(frame)) == [True, False]
+        assert list(ObsFilter.of("`of bioflex` == 'Unassigned'").mask(frame)) == [False, True]
+
+
+def test_truth_values_that_bioflex_sends_as_labels_are_compared_as_such() -> None:
+    frame = pd.DataFrame({"doublet": pd.Categorical(["True", "False"]), "phase": pd.Categorical(["S", "True"])})
+    with pytest.raises(InvalidFilter, match="'doublet' holds labels, not True or False: compare with == 'True'"):
+        ObsFilter.of("not doublet").mask(frame)
+    with pytest.raises(InvalidFilter, match="'phase' holds labels, not True or False: write conditions such as"):
+        ObsFilter.of("not phase").mask(frame)
+    assert list(ObsFilter.of("doublet == 'True'").mask(frame)) == [True, False]
 
 
 def rows(text: str) -> list[int]:
