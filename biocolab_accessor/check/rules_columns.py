@@ -219,5 +219,5 @@ def batches_of_before(context: Context) -> Iterator[Finding]:
         if not isinstance(column, pd.Series) or column.isna().any() or len(batches_of(column)[1]) < 2:
             return
     fix = "Rename it in a copy: copy.obs = copy.obs.rename(columns={'Batch': 'old_batch'})"
-    message = "servers store the batches under this name: the study would have these instead of its own"
+    message = "servers store the batches under this name: the study would keep these values instead of the new batches"
     yield found(f"obs[{quoted(_BATCH)}]", message, fix=fix)

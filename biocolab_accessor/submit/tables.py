@@ -129,8 +129,9 @@ def matrix_type_of_tables(paths: Sequence[Path]) -> tuple[Literal["raw", "normal
         return "raw", "all values are non-negative whole numbers"
     if len(others) < len(set(paths)):
         msg = (
-            f"the batches of one study must all be counts or all be normalized: {listing(others, limit=3)} has values "
-            "that are not counts, and the other tables have not. Give input_matrix_type='raw' or 'normalized'"
+            "the batches of one study must all be counts or all be normalized: "
+            f"values of {listing(others, limit=3)} are not counts, but those of the other tables are. "
+            "Give input_matrix_type='raw' or 'normalized'"
         )
         raise InvalidArgument(msg)
     return "normalized", "not all values are non-negative whole numbers"

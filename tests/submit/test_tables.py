@@ -155,7 +155,7 @@ class TestMatrixTypeOfTableFiles:
     def test_tables_of_both_kinds_are_not_one_study(self, tmp_path: Path) -> None:
         (tmp_path / "a.tsv").write_text("gene\tc1\nA\t1\n")
         (tmp_path / "b.tsv").write_text("gene\tc2\nA\t0.5\n")
-        with pytest.raises(InvalidArgument, match=r"'b\.tsv' has values that are not counts, .*'raw' or 'normalized'"):
+        with pytest.raises(InvalidArgument, match=r"values of 'b\.tsv' are not counts, .*'raw' or 'normalized'"):
             bc.submit([tmp_path / "a.tsv", tmp_path / "b.tsv"], dry_run=True)
         plan = bc.submit([tmp_path / "a.tsv", tmp_path / "b.tsv"], input_matrix_type="normalized", dry_run=True)
         assert (plan.input_matrix_type, plan.reason) == ("normalized", "")
