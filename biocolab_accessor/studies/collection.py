@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Unpack, overload
+from typing import Any, NoReturn, Unpack, overload
 
 import pandas as pd
 from anndata import AnnData
@@ -26,11 +26,13 @@ from biocolab_accessor.studies.distributed import fetch_all, write_all
 from biocolab_accessor.studies.fetch import plan_fetch
 from biocolab_accessor.studies.obs_filter import ObsFilter, labels_of
 from biocolab_accessor.studies.selection import (
+    Fetched,
     FetchPlan,
+    Planned,
     Selection,
     Wanted,
-    expect_cells,
     no_cells,
+    rows_of_cells,
     takes_wanted,
     without_unused_labels,
 )
@@ -81,23 +83,20 @@ def collection(
     ...     bc.collection(["PBMC68k_reduced"]).to_anndata(genes=["CD3D"]).shape
     (700, 1)
     """
-    rows = [row for _, row in ids.iterrows()] if isinstance(ids, pd.DataFrame) and "uuid" in ids else None
-    known = isinstance(ids, Sequence) and any(isinstance(each, Study) for each in ids)
-    if rows is not None:
-        names: Sequence[Any] = rows
-    elif known:
+    names: Sequence[Any]
+    if isinstance(ids, pd.DataFrame) and "uuid" in ids:
+        names = [row for _, row in ids.iterrows()]
+    elif isinstance(ids, Sequence) and any(isinstance(each, Study) for each in ids):
         names = [each if isinstance(each, Study) else argument_names([each], "ids")[0] for each in ids]
     else:
         names = argument_names(ids, "ids")
     if not names:
         msg = "a collection needs at least one study"
         raise InvalidArgument(msg)
+    where = {"database": database, "source": source, "species": species, "group": group}
     found: list[Study] = []
     for name in names:
-        if isinstance(name, Study):
-            each = name
-        else:
-            each = study(name, database=database, source=source, species=species, group=group)
+        each = name if isinstance(name, Study) else study(name, **where)
         # An id and a uuid can name the same study.
         if any(address_of(each) == address_of(other) for other in found):
             msg = f"study {quoted(each.id)} is listed twice: {listing([*(other.id for other in found), each.id])}"
@@ -130,19 +129,14 @@ class Collection:
         return f"Collection({[study.id for study in self.studies]})"
 
     def _repr_html_(self) -> str:
-        def size(each: Study) -> str:
-            return dict(parts_of(each).known_facts())["size"]
-
-        facts = [(each.id, " · ".join(filter(None, [each.title, each.source, size(each)]))) for each in self.studies]
-        more = len(facts) - _MOST_SHOWN
-        return facts_table(
-            f"Collection of {counted(len(facts), 'study')}",
-            [
-                *facts[:_MOST_SHOWN],
-                *([("…", f"and {more:,} more: see .studies")] if more > 0 else []),
-                ("next", "collection.to_anndata(dry_run=True) for the size, then collection.to_anndata()"),
-            ],
-        )
+        facts = []
+        for each in self.studies[:_MOST_SHOWN]:
+            size = dict(parts_of(each).known_facts())["size"]
+            facts.append((each.id, " · ".join(filter(None, [each.title, each.source, size]))))
+        more = len(self.studies) - _MOST_SHOWN
+        facts.append(("…", f"and {more:,} more: see .studies" if more > 0 else ""))
+        facts.append(("next", "collection.to_anndata(dry_run=True) for the size, then collection.to_anndata()"))
+        return facts_table(f"Collection of {counted(len(self.studies), 'study')}", facts)
 
     def __len__(self) -> int:
         return len(self.studies)
@@ -152,24 +146,12 @@ class Collection:
 
     @overload
     def to_anndata(
-        self,
-        join: Join = ...,
-        *,
-        label: str = ...,
-        cache: bool = ...,
-        dry_run: Literal[False] = ...,
-        **wanted: Unpack[Wanted],
+        self, join: Join = ..., *, label: str = ..., cache: bool = ..., **wanted: Unpack[Fetched]
     ) -> AnnData: ...
 
     @overload
     def to_anndata(
-        self,
-        join: Join = ...,
-        *,
-        label: str = ...,
-        cache: bool = ...,
-        dry_run: Literal[True],
-        **wanted: Unpack[Wanted],
+        self, join: Join = ..., *, label: str = ..., cache: bool = ..., **wanted: Unpack[Planned]
     ) -> FetchPlan: ...
 
     @takes_wanted(after="label")
@@ -250,24 +232,12 @@ class Collection:
 
     @overload
     def lazy(
-        self,
-        join: Join = ...,
-        *,
-        label: str = ...,
-        folder: str | Path | None = ...,
-        dry_run: Literal[False] = ...,
-        **wanted: Unpack[Wanted],
+        self, join: Join = ..., *, label: str = ..., folder: str | Path | None = ..., **wanted: Unpack[Fetched]
     ) -> AnnData: ...
 
     @overload
     def lazy(
-        self,
-        join: Join = ...,
-        *,
-        label: str = ...,
-        folder: str | Path | None = ...,
-        dry_run: Literal[True],
-        **wanted: Unpack[Wanted],
+        self, join: Join = ..., *, label: str = ..., folder: str | Path | None = ..., **wanted: Unpack[Planned]
     ) -> FetchPlan: ...
 
     @takes_wanted(after="folder")
@@ -319,47 +289,15 @@ class Collection:
         selections = self._selections(join, label, selection)
         if dry_run:
             return self._plan(selections, join, selection)
-        if folder is not None:
-            kept = expanded(folder).absolute()
-            _make_folder(kept)
-            paths = write_all(self.studies, selections, kept)
-            return self._joined([open_lazily(path) for path in paths], join, label, selection)
-        if not settings.cache_size or any(parts_of(each).source.cache_key() is None for each in self.studies):
-            why = "studies of groups can change" if settings.cache_size else "its cache_size is 0"
-            msg = (
-                f"studies {listing([each.id for each in self.studies])} cannot be cached ({why}): give a "
-                "folder for their files, lazy(folder='studies')"
-            )
-            raise InvalidArgument(msg)
-        paths = [file_of_study(parts_of(each), own, None) for each, own in zip(self.studies, selections, strict=True)]
-        if gone := [each.id for each, path in zip(self.studies, paths, strict=True) if not path.exists()]:
-            msg = (
-                f"the cache of bc.settings.cache_size={settings.cache_size:,} bytes is too small for all studies "
-                f"(no room for {listing(gone)}): give a folder, lazy(folder=…), or a larger cache_size"
-            )
-            raise InvalidArgument(msg)
+        paths = self._cached_files(selections) if folder is None else self._files_in(folder, selections)
         return self._joined([open_lazily(path) for path in paths], join, label, selection)
 
     @overload
-    def to_zarr(
-        self,
-        path: str | Path,
-        join: Join = ...,
-        *,
-        label: str = ...,
-        dry_run: Literal[False] = ...,
-        **wanted: Unpack[Wanted],
-    ) -> Path: ...
+    def to_zarr(self, path: str | Path, join: Join = ..., *, label: str = ..., **wanted: Unpack[Fetched]) -> Path: ...
 
     @overload
     def to_zarr(
-        self,
-        path: str | Path,
-        join: Join = ...,
-        *,
-        label: str = ...,
-        dry_run: Literal[True],
-        **wanted: Unpack[Wanted],
+        self, path: str | Path, join: Join = ..., *, label: str = ..., **wanted: Unpack[Planned]
     ) -> FetchPlan: ...
 
     @takes_wanted(after="label")
@@ -484,6 +422,34 @@ class Collection:
         """Names of the studies; if several share a display id, the later ones get a number."""
         return unique_names([study.id for study in self.studies])
 
+    def _files_in(self, folder: str | Path, selections: Sequence[Selection]) -> list[Path]:
+        """An h5ad of each study in a folder, which is created if it does not exist."""
+        path = expanded(folder).absolute()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            msg = f"folder is {path}, which is a file or inside one: give another path"
+            raise InvalidArgument(msg) from error
+        return write_all(self.studies, selections, path)
+
+    def _cached_files(self, selections: Sequence[Selection]) -> list[Path]:
+        """An h5ad of each study in the cache, or InvalidArgument if it cannot keep all of them."""
+        if not settings.cache_size or any(parts_of(each).source.cache_key() is None for each in self.studies):
+            why = "studies of groups can change" if settings.cache_size else "its cache_size is 0"
+            msg = (
+                f"studies {listing([each.id for each in self.studies])} cannot be cached ({why}): give a "
+                "folder for their files, lazy(folder='studies')"
+            )
+            raise InvalidArgument(msg)
+        paths = [file_of_study(parts_of(each), own, None) for each, own in zip(self.studies, selections, strict=True)]
+        if gone := [each.id for each, path in zip(self.studies, paths, strict=True) if not path.exists()]:
+            msg = (
+                f"the cache of bc.settings.cache_size={settings.cache_size:,} bytes is too small for all studies "
+                f"(no room for {listing(gone)}): give a folder, lazy(folder=…), or a larger cache_size"
+            )
+            raise InvalidArgument(msg)
+        return paths
+
     def _joined(self, parts: Sequence[AnnData], join: Join, label: str, selection: Selection) -> AnnData:
         if selection.selects_cells and not any(part.n_obs for part in parts):
             self._raise_no_cells(selection)
@@ -544,7 +510,8 @@ class Collection:
         every = [
             [f"{cell}-{name}" for cell in each.barcodes()] for each, name in zip(self.studies, self._names, strict=True)
         ]
-        expect_cells(selection.cells, [cell for cells in every for cell in cells], [each.id for each in self.studies])
+        # To raise if no study, or more than one, has one of the cells.
+        rows_of_cells(selection.cells, [cell for cells in every for cell in cells], [each.id for each in self.studies])
         return [
             selection._replace(
                 of_many=True,
@@ -555,10 +522,8 @@ class Collection:
 
     def _raise_no_cells(self, selection: Selection) -> NoReturn:
         """NoCells with the number of cells of each condition in each study."""
-        why = []
-        for each, own in zip(self.studies, self._selections_of_cells(selection), strict=True):
-            why.append(no_cells(parts_of(each).cached(), own))
-        raise NoCells("\n".join(why))
+        pairs = zip(self.studies, self._selections_of_cells(selection), strict=True)
+        raise NoCells("\n".join(no_cells(parts_of(each).cached(), own) for each, own in pairs))
 
 
 def _every(known: Sequence[Sequence[str]]) -> list[str]:
@@ -568,11 +533,3 @@ def _every(known: Sequence[Sequence[str]]) -> list[str]:
 def _owned(wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     names = set(known)
     return tuple(name for name in wanted if name in names)
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        msg = f"folder is {path}, which is a file or inside one: give another path"
-        raise InvalidArgument(msg) from error

@@ -19,13 +19,16 @@ from pandas.api.types import is_bool_dtype
 from biocolab_accessor.errors import InvalidFilter, UnknownField
 from biocolab_accessor.messages import did_you_mean, listing, quoted, warn
 
-__all__ = ["ObsFilter", "labels_of"]
+__all__ = ["ObsFilter", "kind_of", "labels_of"]
 
 # Python's parser and the functions below recurse: these limits end a hostile text early.
 _MOST_CHARACTERS, _MOST_LEVELS = 10_000, 50
 _MOST_SHOWN = 60
 
-_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+_Compare = Callable[[Any, Any], Any]
+_Rows = Callable[[pd.DataFrame], Any]  # from fields to a Series of bool, or of boolean where Int64 has no value
+
+_COMPARISONS: dict[type[ast.cmpop], _Compare] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.Lt: operator.lt,
@@ -39,6 +42,7 @@ _EQUALITY = (operator.eq, operator.ne)
 _SIGNS = {operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">="}
 _MISSING = {"isna": True, "notna": False}
 _UNASSIGNED = "Unassigned"
+_TOKENS = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`[^`]*`|.""", re.DOTALL)  # quoted, or one character
 _WORDS = {"&": " and ", "|": " or "}
 _REFUSED = {
     "@": "variables are not read: write the value itself",
@@ -67,13 +71,10 @@ class _Label(NamedTuple):
     start: int
 
 
-_Columns = Mapping[str, pd.Series]  # the metadata that a filter is applied to
-
-
 class _Clause(NamedTuple):
     """A condition, its place in the text, and the conditions that it joins."""
 
-    rows: Callable[[_Columns], Any]  # a Series of bool, or of boolean where Int64 has no value
+    rows: _Rows
     start: int
     end: int
     parts: tuple[_Clause, ...] = ()
@@ -83,8 +84,7 @@ class ObsFilter(NamedTuple):
     """A parsed filter."""
 
     text: str
-    fields: tuple[str, ...]  # each once, in the order of the text
-    starts: tuple[int, ...]  # the first position of each
+    fields: Mapping[str, int]  # each with its first position
     labels: tuple[_Label, ...]
     root: _Clause
 
@@ -107,7 +107,7 @@ class ObsFilter(NamedTuple):
 
     def expect_fields(self, known: Sequence[str], study_id: str) -> None:
         """Raise UnknownField if the study lacks a field of the filter."""
-        for name, start in zip(self.fields, self.starts, strict=True):
+        for name, start in self.fields.items():
             if name not in known:
                 near = did_you_mean(name, known)
                 has = f"It has {listing(known)}; genes cannot be in a filter"
@@ -126,18 +126,18 @@ class ObsFilter(NamedTuple):
                 why = f"field {quoted(name)} has no label {quoted(label):.80}{near}. It has {listing(known[name])}"
                 raise InvalidFilter(_message(self.text, start, why))
 
-    def mask(self, columns: _Columns) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def mask(self, columns: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Whether the condition holds, for each cell."""
         return _truth(self.root.rows(columns))
 
-    def counts(self, columns: _Columns) -> list[tuple[str, int]]:
+    def counts(self, columns: pd.DataFrame) -> list[tuple[str, int]]:
         """Each clause, and the number of cells for which it holds by itself."""
         return [(self.text[c.start : c.end], int(_truth(c.rows(columns)).sum())) for c in _clauses(self.root)]
 
 
-def labels_of(columns: _Columns | pd.DataFrame) -> dict[str, list[str]]:
+def labels_of(columns: pd.DataFrame) -> dict[str, list[str]]:
     """The labels of each field that holds labels."""
-    return {str(name): list(each.cat.categories) for name, each in columns.items() if _kind(each) == "labels"}
+    return {str(name): list(each.cat.categories) for name, each in columns.items() if kind_of(each) == "labels"}
 
 
 @lru_cache(64)
@@ -168,7 +168,7 @@ class _Parser:
             why = "it has a character that is not text" if isinstance(error, ValueError) else "it is nested too deeply"
             raise self._error(0, f"{why}: {_EXAMPLE}") from error
         root = self._clause(tree.body, 0)
-        return ObsFilter(self.text, tuple(self.fields), tuple(self.fields.values()), tuple(self.labels), root)
+        return ObsFilter(self.text, self.fields, tuple(self.labels), root)
 
     def _clause(self, node: ast.expr, level: int) -> _Clause:
         start, end = self._span(node)
@@ -224,9 +224,7 @@ class _Parser:
         self.fields.setdefault(name, start)
         return _Field(name, start)
 
-    def _comparison(
-        self, op: ast.cmpop, left: _Field | _Literal, right: _Field | _Literal
-    ) -> Callable[[_Columns], Any]:
+    def _comparison(self, op: ast.cmpop, left: _Field | _Literal, right: _Field | _Literal) -> _Rows:
         compare = _COMPARISONS.get(type(op)) or _MEMBERSHIP.get(type(op))
         if compare is None:
             raise self._error(left.start, "is is not a comparison: write ==, !=, field.isna() or field.notna()")
@@ -247,7 +245,7 @@ class _Parser:
             texts = [each for each in literals if isinstance(each.value, str)]
             self.labels += [_Label(field.name, each.value, each.start) for each in texts]
 
-        def rows(columns: _Columns) -> Any:
+        def rows(columns: pd.DataFrame) -> Any:
             if isinstance(other, _Field):
                 return self._compared_fields(columns, field, other, compare)
             if not isinstance(other.value, list):
@@ -257,14 +255,14 @@ class _Parser:
 
         return rows
 
-    def _in(self, columns: _Columns, field: _Field, literals: Sequence[_Literal]) -> Any:
+    def _in(self, columns: pd.DataFrame, field: _Field, literals: Sequence[_Literal]) -> Any:
         """Where a field equals one of the values; as by Series.isin, missing values do not."""
         column = columns[field.name]
-        kind = _kind(column)
+        kind = kind_of(column)
         for literal in literals:
             self._expect_kind(field, literal, kind)
         if not literals or not kind:
-            return pd.Series(np.zeros(len(column), bool), column.index)
+            return pd.Series(False, column.index)
         values = {literal.value: None for literal in literals}
         if kind == "numbers" and column.dtype.kind == "f":  # in its own precision, as by ==
             with np.errstate(over="ignore"):
@@ -275,22 +273,18 @@ class _Parser:
             return column.isin(np.array(whole, limits.dtype))
         return column.isin(list(values))
 
-    def _compared(self, columns: _Columns, field: _Field, literal: _Literal, compare: Callable[[Any, Any], Any]) -> Any:
+    def _compared(self, columns: pd.DataFrame, field: _Field, literal: _Literal, compare: _Compare) -> Any:
         column, value = columns[field.name], literal.value
-        kind = self._kind(columns, field, literal)
+        kind = kind_of(column)
+        self._expect_kind(field, literal, kind)
         if not kind:  # all values are missing, so any value compares as a number would
-            return compare(pd.Series(np.full(len(column), np.nan), column.index), 0)
+            return compare(pd.Series(np.nan, column.index), 0)
         self._expect_comparable(field, kind, compare, value)
         with np.errstate(over="ignore"):  # of a number that float32 cannot hold
             return compare(column, value)
 
-    def _kind(self, columns: _Columns, field: _Field, literal: _Literal) -> str:
-        """The kind of a field, if the value can be compared with it; empty if it has no values."""
-        kind = _kind(columns[field.name])
-        self._expect_kind(field, literal, kind)
-        return kind
-
     def _expect_kind(self, field: _Field, literal: _Literal, kind: str) -> None:
+        """Raise InvalidFilter unless a value can be compared with a field of this kind."""
         value, name = literal.value, quoted(field.name)
         given = "labels" if isinstance(value, str) else "truth" if isinstance(value, bool) else "numbers"
         if kind and kind != given:
@@ -302,13 +296,11 @@ class _Parser:
             why = f"field {name} holds {_KINDS[kind]}, but {quoted(value):.80} is {_GIVEN[given]}: {remedy[kind]}"
             raise self._error(literal.start, why)
 
-    def _compared_fields(
-        self, columns: _Columns, field: _Field, other: _Field, compare: Callable[[Any, Any], Any]
-    ) -> Any:
+    def _compared_fields(self, columns: pd.DataFrame, field: _Field, other: _Field, compare: _Compare) -> Any:
         left, right = (columns[each.name] for each in (field, other))
-        kinds = [_kind(left), _kind(right)]
+        kinds = [kind_of(left), kind_of(right)]
         if "" in kinds:
-            return compare(pd.Series(np.full(len(left), np.nan), left.index), 0)
+            return compare(pd.Series(np.nan, left.index), 0)
         if kinds[0] != kinds[1]:
             first, second = (
                 f"{quoted(each.name)} holds {_KINDS[kind]}" for each, kind in zip((field, other), kinds, strict=True)
@@ -319,14 +311,12 @@ class _Parser:
             left, right = left.astype(object), right.astype(object)
         return compare(left, right)
 
-    def _expect_comparable(
-        self, field: _Field, kind: str, compare: Callable[[Any, Any], Any], value: Any = None
-    ) -> None:
+    def _expect_comparable(self, field: _Field, kind: str, compare: _Compare, value: Any = None) -> None:
         if kind != "numbers" and compare not in _EQUALITY:
             why = f"field {quoted(field.name)} holds {_KINDS[kind]}, which have no order: write ==, != or in"
             raise self._error(field.start, why, line=_line_for_dates(field.name, compare, value))
 
-    def _missing(self, node: ast.Call) -> Callable[[_Columns], Any]:
+    def _missing(self, node: ast.Call) -> _Rows:
         """``field.isna()`` or ``isna(field)``, the only calls."""
         function, arguments = node.func, node.args
         if isinstance(function, ast.Attribute):
@@ -338,10 +328,10 @@ class _Parser:
             raise self._error(self._span(node)[0], why)
         field = self._field(operands[0])
 
-        def rows(columns: _Columns) -> Any:
+        def rows(columns: pd.DataFrame) -> Any:
             column = columns[field.name]
             missing = column.isna()
-            if _kind(column) == "labels" and _UNASSIGNED in column.cat.categories and not missing.any():
+            if kind_of(column) == "labels" and _UNASSIGNED in column.cat.categories and not missing.any():
                 warn(
                     f"field {quoted(field.name)} has no missing labels, but the label {quoted(_UNASSIGNED)}, which "
                     f"BioFlex gives to cells without one: compare with == {quoted(_UNASSIGNED)}"
@@ -350,18 +340,18 @@ class _Parser:
 
         return rows
 
-    def _bare(self, field: _Field) -> Callable[[_Columns], Any]:
+    def _bare(self, field: _Field) -> _Rows:
         """A field that is a condition by itself."""
 
-        def rows(columns: _Columns) -> Any:
+        def rows(columns: pd.DataFrame) -> Any:
             column = columns[field.name]
-            kind = _kind(column)
+            kind = kind_of(column)
             if kind not in ("truth", ""):
                 text = kind == "labels" and set(column.cat.categories) <= {"True", "False"}
                 example = "compare with == 'True'" if text else _EXAMPLE
                 why = f"field {quoted(field.name)} holds {_KINDS[kind]}, not True or False: {example}"
                 raise self._error(field.start, why)
-            return column if kind else pd.Series(np.zeros(len(column), bool), column.index)
+            return column if kind else pd.Series(False, column.index)
 
         return rows
 
@@ -407,7 +397,7 @@ def _named(node: ast.expr) -> str:
     return _NODES.get(type(node), "this")
 
 
-def _line_for_dates(name: str, compare: Callable[[Any, Any], Any], value: Any) -> str:
+def _line_for_dates(name: str, compare: _Compare, value: Any) -> str:
     """A line that selects cells by a date, which servers hold as text; empty unless the value is a date."""
     if not (isinstance(value, str) and re.match(r"\d{4}-\d\d", value)):
         return ""
@@ -421,7 +411,7 @@ def _comparable(value: Any) -> Any:
     return math.inf if isinstance(value, int) and value > sys.float_info.max else value
 
 
-def _kind(column: pd.Series) -> str:
+def kind_of(column: pd.Series) -> str:
     """``"labels"``, ``"truth"`` or ``"numbers"``; empty if all values are missing."""
     if column.isna().all():
         return ""
@@ -461,30 +451,21 @@ def _python(text: str) -> tuple[str, list[int], dict[int, str]]:
         code.extend(characters)
         origin.extend(places)
 
-    at = len(text) - len(text.lstrip())
-    while at < len(text):
-        character = text[at]
-        if character in "'\"`":
-            end = at + 1
-            while end < len(text) and text[end] != character:
-                end += 2 if text[end] == "\\" and character != "`" else 1
-            if end >= len(text):
-                raise InvalidFilter(_message(text, at, f"this {character} is not closed: {_EXAMPLE}"))
-            if character != "`":
-                put(text[at : end + 1], range(at, end + 1))
-            elif end == at + 1:
-                raise InvalidFilter(_message(text, at, "the backticks are empty: write a field between them"))
-            else:
-                if code:  # at the beginning, Python would take a blank for an indented line
-                    put(" ", [at])
-                names[len(code)] = text[at + 1 : end]
-                put("xx ", [at, end, end])
-            at = end
-        elif character in _REFUSED:
-            raise InvalidFilter(_message(text, at, _REFUSED[character]))
-        elif character in _WORDS:
-            put(_WORDS[character], [at] * len(_WORDS[character]))
+    for found in _TOKENS.finditer(text, len(text) - len(text.lstrip())):
+        token, at, last = found[0], found.start(), found.end() - 1
+        if token in ("'", '"', "`"):
+            raise InvalidFilter(_message(text, at, f"this {token} is not closed: {_EXAMPLE}"))
+        if token == "``":
+            raise InvalidFilter(_message(text, at, "the backticks are empty: write a field between them"))
+        if token in _REFUSED:
+            raise InvalidFilter(_message(text, at, _REFUSED[token]))
+        if token[0] == "`":
+            if code:  # at the beginning, Python would take a blank for an indented line
+                put(" ", [at])
+            names[len(code)] = token[1:-1]
+            put("xx ", [at, last, last])
+        elif token in _WORDS:
+            put(_WORDS[token], [at] * len(_WORDS[token]))
         else:
-            put(" " if character.isspace() else character, [at])
-        at += 1
+            put(" " if token.isspace() else token, range(at, last + 1))
     return "".join(code), origin, names

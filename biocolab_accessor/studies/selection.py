@@ -10,31 +10,33 @@ from contextlib import closing
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, TypeVar, cast, get_args
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, cast, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidResponse, NoCells, TooLarge, UnknownCell
+from biocolab_accessor.errors import AmbiguousName, InvalidArgument, NoCells, TooLarge, UnknownCell
 from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.io.transpose import csr_of_csc
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.messages import about_megabytes, counted, did_you_mean, facts_table, listing, quoted, suggestion
 from biocolab_accessor.protocol import Format, Unit, argument_names, unit_name
-from biocolab_accessor.studies.conversion import expect_shape, gene_names, owner
+from biocolab_accessor.studies.conversion import expect_shape, gene_names, owner, to_obsm
 from biocolab_accessor.studies.obs_filter import ObsFilter, labels_of
 from biocolab_accessor.studies.sources import StudySource, Term
 from biocolab_accessor.studies.study_data import StudyParts
 
 __all__ = [
     "FetchPlan",
+    "Fetched",
+    "Planned",
     "Selection",
     "SomeCells",
     "Wanted",
-    "expect_cells",
     "no_cells",
+    "rows_of_cells",
     "selected",
     "takes_wanted",
     "without_unused_labels",
@@ -55,6 +57,18 @@ class Wanted(TypedDict, total=False):
     terms: bool
     obs_filter: str | None
     cells: Sequence[str] | str | None
+
+
+class Fetched(Wanted, total=False):
+    """The arguments of a fetch of values."""
+
+    dry_run: Literal[False]
+
+
+class Planned(Wanted):
+    """The arguments of a fetch that returns a plan."""
+
+    dry_run: Literal[True]
 
 
 class Selection(NamedTuple):
@@ -197,28 +211,23 @@ class FetchPlan:
         return self.memory is None or self.memory <= self.available
 
     def __repr__(self) -> str:
-        lines = [f"FetchPlan of {self.study_id}: no values were fetched"]
-        return "\n".join([*lines, *(f"  {name}: {text}" for name, text in self._facts())])
+        facts = [f"  {name}: {text}" for name, text in self._facts() if text]
+        return "\n".join([f"FetchPlan of {self.study_id}: no values were fetched", *facts])
 
     def _repr_html_(self) -> str:
         return facts_table(f"FetchPlan of {self.study_id}: no values were fetched", self._facts())
 
     def _facts(self) -> list[tuple[str, str]]:
-        facts = [
+        remedy = "use to_h5ad(path), to_anndata(backed=path) or lazy(path), or ask for genes="
+        available = f"{self.available / 1e6:,.1f} MB"
+        return [
             ("cells x genes", f"{self.n_obs:,} x {self.n_vars:,}"),
             ("fields", ", ".join(self.fields) or "none"),
+            ("to fetch", "" if self.n_bytes is None else f"{self.n_bytes / 1e6:,.1f} MB"),
+            ("in memory", "" if self.memory is None else f"{about_megabytes(self.memory)} of {available}"),
+            ("left out", self.left_out),
+            ("does not fit", "" if self.fits else remedy),
         ]
-        if self.n_bytes is not None:
-            facts.append(("to fetch", f"{self.n_bytes / 1e6:,.1f} MB"))
-        if self.memory is not None:
-            facts.append(("in memory", f"{about_megabytes(self.memory)} of {self.available / 1e6:,.1f} MB"))
-        if self.left_out:
-            facts.append(("left out", self.left_out))
-        if not self.fits:
-            facts.append(
-                ("does not fit", "use to_h5ad(path), to_anndata(backed=path) or lazy(path), or ask for genes=")
-            )
-        return facts
 
 
 # Non-zeros per stripe of genes; each takes 8 bytes.
@@ -262,7 +271,7 @@ def _evaluated(
     held = pd.DataFrame(index=pd.RangeIndex(parts.n_obs))
     if selection.cells is not None:
         mask[:] = False
-        mask[_rows_of(selection.cells, parts.barcodes, parts.study_id)] = True
+        mask[rows_of_cells(selection.cells, parts.barcodes, parts.study_id)] = True
         conditions.append(("cells", int(mask.sum())))
     if selection.obs_filter is not None:
         wanted = ObsFilter.of(selection.obs_filter)
@@ -270,9 +279,7 @@ def _evaluated(
         if not selection.of_many:
             wanted.expect_fields(known, parts.study_id)
         held = parts.metadata([name for name in wanted.fields if name in known])
-        columns = {name: held[name] for name in held.columns}
-        absent = pd.Series(np.full(parts.n_obs, np.nan), held.index)
-        columns |= {name: absent for name in wanted.fields if name not in columns}
+        columns = held.reindex(columns=list(wanted.fields))  # those of a study that lacks them are missing
         if not selection.of_many:
             wanted.expect_labels(labels_of(columns))
         mask &= wanted.mask(columns)
@@ -286,26 +293,18 @@ def _shortened(clause: str) -> str:
     return f"{clause[:77]}…" if len(clause) > 78 else clause
 
 
-def expect_cells(cells: Sequence[str], barcodes: Sequence[str], study_id: str | list[str]) -> None:
-    """Raise UnknownCell or AmbiguousName unless the study has each cell once."""
-    _rows_of(cells, barcodes, study_id)
-
-
 def without_unused_labels(obs: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     """The table without labels that no selected cell has; anndata, too, drops them from its subsets."""
     if not selection.selects_cells:
         return obs
-    columns: list[Any] = [column for _, column in obs.items()]
-    for number, column in enumerate(columns):
-        if isinstance(column.dtype, pd.CategoricalDtype):
-            columns[number] = column.cat.remove_unused_categories()
-    found = pd.DataFrame(dict(enumerate(columns)), index=obs.index)
-    found.columns = obs.columns
+    found = obs.copy(deep=False)
+    for name in obs.select_dtypes("category"):
+        found[name] = obs[name].cat.remove_unused_categories()
     return found
 
 
-def _rows_of(cells: Sequence[str], barcodes: Sequence[str], study_id: str | list[str]) -> list[int]:
-    """Positions of barcodes."""
+def rows_of_cells(cells: Sequence[str], barcodes: Sequence[str], study_id: str | list[str]) -> list[int]:
+    """Positions of barcodes; UnknownCell or AmbiguousName unless the study has each of them once."""
     place = {barcode: row for row, barcode in enumerate(barcodes)}
     if missing := [cell for cell in cells if cell not in place]:
         near = ", ".join(f"{quoted(cell)}{_near(cell, barcodes)}" for cell in missing[:3])
@@ -409,11 +408,7 @@ class _SomeRows:
 
     def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
         found = self._whole.embeddings(names)
-        for name, coordinates in found.items():
-            if len(coordinates) != (n_obs := self._whole.n_obs):
-                rows = f"{len(coordinates):,} rows for {n_obs:,} cells"
-                msg = f"study {self._whole.study_id}: embedding {quoted(name)} has {rows}"
-                raise InvalidResponse(msg)
+        to_obsm(found, self._whole.n_obs, self._whole.study_id)  # checks that each has a row for each cell
         return {name: coordinates[self._rows] for name, coordinates in found.items()}
 
     def _taken(self, unit: str, format: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Unpack, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack, overload
 
 import numpy as np
 import pandas as pd
@@ -18,12 +18,21 @@ from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.messages import did_you_mean, facts_table, listing, quoted, shown
 from biocolab_accessor.protocol import Format, Unit, unit_name
 from biocolab_accessor.studies.citation import Style, cite
-from biocolab_accessor.studies.conversion import expect_spatial, obsm_keys, select_fields, select_genes, spatial_data
+from biocolab_accessor.studies.conversion import (
+    expect_spatial,
+    obsm_keys,
+    select_embeddings,
+    select_fields,
+    select_genes,
+    spatial_data,
+)
 from biocolab_accessor.studies.disk import expect_same, file_of_study, open_backed, open_lazily, write_study
 from biocolab_accessor.studies.fetch import fetch, plan_fetch
 from biocolab_accessor.studies.provenance import origin_of
 from biocolab_accessor.studies.selection import (
+    Fetched,
     FetchPlan,
+    Planned,
     Selection,
     Wanted,
     selected,
@@ -40,63 +49,25 @@ if TYPE_CHECKING:
 
     from biocolab_accessor.plotting.embedding import LegendLoc
 
-__all__ = ["Study", "address_of", "facts_of", "parts_of", "plot_study"]
+__all__ = ["Study", "address_of", "facts_of", "parts_of"]
 
-_FIRST = ("X_umap", "X_tsne")
 _AXIS_NAMES = {"X_umap": "UMAP", "X_tsne": "tSNE", "X_pca": "PC"}
-
-
-def plot_study(
-    parts: StudyParts,
-    color: str | None,
-    *,
-    basis: str | None = None,
-    palette: Mapping[str, str] | Sequence[str] | None = None,
-    cmap: str = "viridis",
-    size: float | None = None,
-    legend_loc: LegendLoc = "right margin",
-    ax: Axes | None = None,
-) -> Figure:
-    """Plot a study; see :meth:`Study.plot` for arguments and errors."""
-    from biocolab_accessor.plotting.embedding import draw_embedding
-
-    for argument, given in (("color", color), ("basis", basis)):
-        if given is not None and not isinstance(given, str):
-            msg = f"{argument} is {quoted(given):.100}: give one name, or None"
-            raise InvalidArgument(msg)
-    values, unit = (None, "") if color is None else _values(parts, color)
-    key, coordinates = _embedding(parts, basis, color)
-    return draw_embedding(
-        coordinates,
-        values,
-        axis_name=_AXIS_NAMES.get(key, key.removeprefix("X_")),
-        title=color or "",
-        unit=unit,
-        palette=palette,
-        cmap=cmap,
-        size=size,
-        legend_loc=legend_loc,
-        ax=ax,
-    )
 
 
 def _embedding(parts: StudyParts, basis: str | None, color: str | None) -> tuple[str, NDArray[np.float32]]:
     """The requested or default embedding and its obsm key; no other embedding is fetched."""
     keys = obsm_keys(parts.source.embedding_names())
-    named = {key: name for name, key in keys.items()}
-    if basis is None:
-        wanted = [key for key in dict.fromkeys((*_FIRST, *named)) if key in named]
+    if basis is not None and keys:
+        wanted = select_embeddings([basis], list(keys), parts.study_id)
     else:
-        spoken = keys | {key.removeprefix("X_"): key for key in named} | {key: key for key in named}
-        found = spoken.get(basis) or spoken.get(basis.casefold())
-        wanted = [found] if found else []
-    for key in wanted:
-        coordinates = parts.source.embeddings([named[key]])[named[key]]
+        wanted = sorted(keys, key=lambda name: (keys[name] != "X_umap", keys[name] != "X_tsne"))
+    for name in wanted:
+        coordinates = parts.source.embeddings([name])[name]
         if coordinates.ndim == 2 and coordinates.shape[1] >= 2:
-            return key, coordinates
-    if basis is not None and named:
-        near = did_you_mean(basis, named)
-        msg = f"study {parts.study_id} has no embedding {quoted(basis)}{near}; it has {listing(named)}"
+            return keys[name], coordinates
+    if basis is not None and keys:
+        has = f"it has {listing(keys.values())}"
+        msg = f"study {quoted(parts.study_id)} has no embedding {quoted(basis)} of two or more dimensions; {has}"
         raise UnknownEmbedding(msg)
     bioflex = parts.source.name == "bioflex"
     why = "BioFlex stores none" if bioflex else "none was submitted, and skip_dimred=True computes none"
@@ -476,37 +447,28 @@ class Study:
         if path is None:
             return source.export(export_format)
 
-        def begin() -> tuple[dict[str, Any], str]:
+        def begin() -> dict[str, Any]:
             answer = source.export(export_format)
             link = answer.get("download_link") if isinstance(answer, Mapping) else None
             if not isinstance(link, str) or not link:
                 msg = f"study {self.id}: the server sent no link to the exported file"
                 raise InvalidResponse(msg)
-            return answer, link
+            return answer
 
-        (answer, _), saved = restart_if_lost(begin, lambda begun: source.save(begun[1], path), f"export of {self.id}")
+        def download(answer: dict[str, Any]) -> Path:
+            return source.save(answer["download_link"], path)
+
+        answer, saved = restart_if_lost(begin, download, f"export of {self.id}")
         return {**answer, "path": saved}
 
     @overload
     def to_anndata(
-        self,
-        *,
-        format: Format = ...,
-        cache: bool = ...,
-        backed: str | Path | None = ...,
-        dry_run: Literal[False] = ...,
-        **wanted: Unpack[Wanted],
+        self, *, format: Format = ..., cache: bool = ..., backed: str | Path | None = ..., **wanted: Unpack[Fetched]
     ) -> AnnData: ...
 
     @overload
     def to_anndata(
-        self,
-        *,
-        format: Format = ...,
-        cache: bool = ...,
-        backed: str | Path | None = ...,
-        dry_run: Literal[True],
-        **wanted: Unpack[Wanted],
+        self, *, format: Format = ..., cache: bool = ..., backed: str | Path | None = ..., **wanted: Unpack[Planned]
     ) -> FetchPlan: ...
 
     @takes_wanted()
@@ -614,24 +576,10 @@ class Study:
         return open_backed(write_study(parts, selection, backed))
 
     @overload
-    def to_h5ad(
-        self,
-        path: str | Path,
-        *,
-        compression: Compression = ...,
-        dry_run: Literal[False] = ...,
-        **wanted: Unpack[Wanted],
-    ) -> Path: ...
+    def to_h5ad(self, path: str | Path, *, compression: Compression = ..., **wanted: Unpack[Fetched]) -> Path: ...
 
     @overload
-    def to_h5ad(
-        self,
-        path: str | Path,
-        *,
-        compression: Compression = ...,
-        dry_run: Literal[True],
-        **wanted: Unpack[Wanted],
-    ) -> FetchPlan: ...
+    def to_h5ad(self, path: str | Path, *, compression: Compression = ..., **wanted: Unpack[Planned]) -> FetchPlan: ...
 
     @takes_wanted()
     def to_h5ad(
@@ -684,30 +632,14 @@ class Study:
         return write_study(self._parts, selection, path, compression)
 
     @overload
-    def lazy(
-        self,
-        path: str | Path | None = ...,
-        *,
-        dry_run: Literal[False] = ...,
-        **wanted: Unpack[Wanted],
-    ) -> AnnData: ...
+    def lazy(self, path: str | Path | None = ..., **wanted: Unpack[Fetched]) -> AnnData: ...
 
     @overload
-    def lazy(
-        self,
-        path: str | Path | None = ...,
-        *,
-        dry_run: Literal[True],
-        **wanted: Unpack[Wanted],
-    ) -> FetchPlan: ...
+    def lazy(self, path: str | Path | None = ..., **wanted: Unpack[Planned]) -> FetchPlan: ...
 
     @takes_wanted()
     def lazy(
-        self,
-        path: str | Path | None = None,
-        *,
-        dry_run: bool = False,
-        **wanted: Unpack[Wanted],
+        self, path: str | Path | None = None, *, dry_run: bool = False, **wanted: Unpack[Wanted]
     ) -> AnnData | FetchPlan:
         """The study as an AnnData of Dask arrays: its matrices stay on disk, for scanpy's functions that support Dask.
 
@@ -758,12 +690,7 @@ class Study:
         return adata
 
     @takes_wanted()
-    def to_spatialdata(
-        self,
-        *,
-        radius: float | None = None,
-        **wanted: Unpack[Wanted],
-    ) -> SpatialData:
+    def to_spatialdata(self, *, radius: float | None = None, **wanted: Unpack[Wanted]) -> SpatialData:
         """Fetch a spatial study as a SpatialData object: circles around the cell centers, and a table of the cells.
 
         Servers send centers, not outlines. See :meth:`cell_centers` for which servers have them.
@@ -869,9 +796,26 @@ class Study:
         >>> figure.axes[0].get_xlabel()
         'UMAP1'
         """
+        from biocolab_accessor.plotting.embedding import draw_embedding
+
+        for argument, given in (("color", color), ("basis", basis)):
+            if given is not None and not isinstance(given, str):
+                msg = f"{argument} is {quoted(given):.100}: give one name, or None"
+                raise InvalidArgument(msg)
         self._parts.source.refresh()
-        return plot_study(
-            self._parts, color, basis=basis, palette=palette, cmap=cmap, size=size, legend_loc=legend_loc, ax=ax
+        values, unit = (None, "") if color is None else _values(self._parts, color)
+        key, coordinates = _embedding(self._parts, basis, color)
+        return draw_embedding(
+            coordinates,
+            values,
+            axis_name=_AXIS_NAMES.get(key, key.removeprefix("X_")),
+            title=color or "",
+            unit=unit,
+            palette=palette,
+            cmap=cmap,
+            size=size,
+            legend_loc=legend_loc,
+            ax=ax,
         )
 
 

@@ -137,7 +137,7 @@ def test_a_field_of_missing_values_equals_nothing_not_even_text() -> None:
 
 
 def test_fields_are_named_once_in_the_order_of_the_text() -> None:
-    assert ObsFilter.of("n > 1 and `cell type` == 'B' or n < m").fields == ("n", "cell type", "m")
+    assert list(ObsFilter.of("n > 1 and `cell type` == 'B' or n < m").fields) == ["n", "cell type", "m"]
 
 
 def test_each_clause_counts_its_own_rows() -> None:
