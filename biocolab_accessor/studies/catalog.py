@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 import pandas as pd
@@ -105,6 +105,9 @@ def database(species: str = "human", version: int | None = None) -> Database:
     return max(fitting, key=lambda found: found.version)
 
 
+_database = database  # for functions with an argument of this name
+
+
 @public
 def expression_summary(genes: Sequence[str] | str, *, database: Database | None = None) -> pd.DataFrame:
     """Expression of genes by cell type across a whole BioFlex database.
@@ -142,21 +145,13 @@ def expression_summary(genes: Sequence[str] | str, *, database: Database | None 
     if not names:
         msg = "genes is empty: give at least one name"
         raise InvalidArgument(msg)
-    found = database if database is not None else _newest("human")
+    found = database if database is not None else _database("human")
     summaries = found.get_celltypes_expression_summary(names)
-    rows = [
-        (gene, item.name, item.sum, item.mean, item.rate, item.count, item.total)
-        for gene, items in summaries.items()
-        for item in items
-    ]
-    frame = table_of(rows, ["gene", "cell_type", "sum", "mean", "rate", "count", "total"])
+    columns = ["name", "sum", "mean", "rate", "count", "total"]
+    rows = [(gene, *(getattr(item, name) for name in columns)) for gene, items in summaries.items() for item in items]
+    frame = table_of(rows, ["gene", "cell_type", *columns[1:]])
     whole = ["count", "total"]  # the server sends one or both of them as floats
     return frame.astype({name: "int64" for name in whole if (frame[name] % 1 == 0).all()})
-
-
-def _newest(species: str) -> Database:
-    """The newest database, for functions whose argument ``database`` hides the function."""
-    return database(species)
 
 
 # Keys of a listed study that we return under our own names.
@@ -235,13 +230,12 @@ def buckets(group: str | None = None, *, source: Server = "bbrowserx") -> pd.Dat
     ([True, True], [False, True])
     """
     connector = connector_of(source)
-    ids = [row["id"] for row in list_groups(connector)] if group is None else [group_id_of(connector, group)]
+    ids = _group_ids(connector, group)
     with request_threads("biocolab-buckets") as threads:
-        own = threads.submit(connector.post_request, "api/v1/get_user_s3", {})
-        of_groups = [
-            threads.submit(connector.post_request, "api/v1/get_shared_s3_of_group", {"group_id": each}) for each in ids
-        ]
-        lists = [result(own), *(result(each) for each in of_groups)]
+        asked: dict[str | None, Any] = {None: threads.submit(connector.post_request, "api/v1/get_user_s3", {})}
+        for each in ids:
+            asked[each] = threads.submit(connector.post_request, "api/v1/get_shared_s3_of_group", {"group_id": each})
+        answers = {owner: result(answer) for owner, answer in asked.items()}
     rows = [
         {
             "id": str(_either(row, ("id",))),
@@ -249,7 +243,7 @@ def buckets(group: str | None = None, *, source: Server = "bbrowserx") -> pd.Dat
             "shared": owner is not None,
             "group": owner,
         }
-        for owner, answer in zip([None, *ids], lists, strict=True)
+        for owner, answer in answers.items()
         for row in _listed(answer.get("data"))
     ]
     return table_of([_seen(row) for row in rows], ["id", "bucket", "prefix", "shared", "group"])
@@ -323,11 +317,10 @@ def _lists_of_studies(
     connector: BBrowserXConnector, group: str | None, species: str | None
 ) -> list[tuple[dict[str, str], list[dict[str, Any]]]]:
     """The studies of one or all groups, and of one or all species, with the group and species of each list."""
-    ids = [row["id"] for row in list_groups(connector)] if group is None else [group_id_of(connector, group)]
     with request_threads("biocolab-studies") as threads:
         asked = [
             ({"group": each, "species": kind}, threads.submit(list_studies, connector, each, kind))
-            for each in ids
+            for each in _group_ids(connector, group)
             for kind in (SPECIES if species is None else [species])
         ]
         return [(where, result(rows)) for where, rows in asked]
@@ -394,8 +387,18 @@ def study(
     if not isinstance(source, str) or source not in SOURCES:
         msg = f"source is {quoted(source)}{did_you_mean(str(source), SOURCES)}: give one of {listing(SOURCES)}"
         raise InvalidArgument(msg)
+    if source == "bioflex" and group is not None:
+        msg = f"group is {quoted(group)}, but BioFlex has databases, not groups: give source='bbrowserx' or 'talk2data'"
+        raise InvalidArgument(msg)
+    if source != "bioflex" and database is not None:
+        msg = f"source is {quoted(source)}, which has groups, not databases: give source='bioflex', or omit database"
+        raise InvalidArgument(msg)
     try:
-        return _LOOKUPS[source].by_id(source, study_id, species, database, group)
+        if source == "bioflex":
+            return study_of_database(database if database is not None else _database(species), study_id)
+        connector = connector_of(source)
+        group_id = group_id_of(connector, group) if group is not None else None
+        return study_of_group(connector, study_id, species=species, group_id=group_id, source=source)
     except UnknownStudy as error:
         hints = _hints(study_id, source)
         for hint in hints:
@@ -441,42 +444,19 @@ def study_of_database(database: Database, study_id: str) -> Study:
 
 def study_of_origin(origin: Mapping[str, Any]) -> Study:
     """The study that an AnnData came from, by its ``uns["biocolab"]``; see :attr:`AnnDataAccessor.study`."""
-    return _LOOKUPS.get(str(origin["source"]), _IN_GROUPS).by_origin(origin)
-
-
-def _in_databases(source: Source, study_id: str, species: str, database: Database | None, group: str | None) -> Study:
-    if group is not None:
-        msg = f"group is {quoted(group)}, but BioFlex has databases, not groups: give source='bbrowserx' or 'talk2data'"
-        raise InvalidArgument(msg)
-    return study_of_database(database if database is not None else _newest(species), study_id)
-
-
-def _in_groups(source: Source, study_id: str, species: str, database: Database | None, group: str | None) -> Study:
-    if database is not None:
-        msg = f"source is {quoted(source)}, which has groups, not databases: give source='bioflex', or omit database"
-        raise InvalidArgument(msg)
-    connector = connector_of(source)
-    group_id = group_id_of(connector, group) if group is not None else None
-    return study_of_group(connector, study_id, species=species, group_id=group_id, source=source)
-
-
-def _again_in_databases(origin: Mapping[str, Any]) -> Study:
+    source, species = str(origin["source"]), str(origin["species"])
+    if source != "bioflex":
+        connector = connector_of(source)
+        _expect_server(connector, origin)
+        uuid, group_id = str(origin["study_uuid"]), str(origin["group_id"])
+        return study_of_group(connector, uuid, species=species, group_id=group_id, source=source)
     _expect_server(current().get_bioflex(), origin)
-    wanted = (origin["database"], str(origin["species"]), int(origin["version"]))
     for found in databases():
         # Databases of different species can share an id and version numbers.
-        if (found.id, found.species, found.version) == wanted:
+        if (found.id, found.species, found.version) == (origin["database"], species, int(origin["version"])):
             return study_of_database(found, str(origin["study_id"]))
     msg = f"database {origin['database']} version {origin['version']} is no longer on the server"
     raise UnknownDatabase(msg)
-
-
-def _again_in_groups(origin: Mapping[str, Any]) -> Study:
-    source, species = str(origin["source"]), str(origin["species"])
-    connector = connector_of(source)
-    _expect_server(connector, origin)
-    uuid, group_id = str(origin["study_uuid"]), str(origin["group_id"])
-    return study_of_group(connector, uuid, species=species, group_id=group_id, source=source)
 
 
 def _expect_server(client: BioFlexConnection | BBrowserXConnector, origin: Mapping[str, Any]) -> None:
@@ -487,18 +467,6 @@ def _expect_server(client: BioFlexConnection | BBrowserXConnector, origin: Mappi
             f"to that server again, {again}, or fetch the study again with bc.study(…)"
         )
         raise ConfigurationError(msg)
-
-
-class _Lookup(NamedTuple):
-    by_id: Callable[[Source, str, str, Database | None, str | None], Study]
-    by_origin: Callable[[Mapping[str, Any]], Study]
-
-
-_IN_DATABASES = _Lookup(_in_databases, _again_in_databases)
-_IN_GROUPS = _Lookup(_in_groups, _again_in_groups)
-
-# How the studies of each source are found.
-_LOOKUPS: dict[str, _Lookup] = {"bioflex": _IN_DATABASES, "bbrowserx": _IN_GROUPS, "talk2data": _IN_GROUPS}
 
 
 def connector_of(source: str) -> BBrowserXConnector:
@@ -530,6 +498,11 @@ def group_id_of(connector: BBrowserXConnector, group: str, known: Sequence[Mappi
         msg = f"group {quoted(group)} not found{did_you_mean(str(group), names)}. The token can access {there}"
         raise UnknownGroup(msg)
     return named[0]
+
+
+def _group_ids(connector: BBrowserXConnector, group: str | None) -> list[str]:
+    """The id of a group, or of all that the token can access."""
+    return [row["id"] for row in list_groups(connector)] if group is None else [group_id_of(connector, group)]
 
 
 def study_of_group(
@@ -620,9 +593,5 @@ def _either(row: Any, keys: tuple[str, ...]) -> Any:
     raise InvalidResponse(msg)
 
 
-def _reduced(study: Study) -> tuple[Callable[[Mapping[str, Any]], Study], tuple[dict[str, Any]]]:
-    return study_of_origin, (address_of(study),)
-
-
 # Registered here because a study pickles as its address, without a token, and is looked up again when unpickled.
-copyreg.pickle(Study, _reduced)
+copyreg.pickle(Study, lambda study: (study_of_origin, (address_of(study),)))
