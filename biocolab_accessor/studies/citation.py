@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import quote, unquote, urlsplit
@@ -150,18 +150,16 @@ def _line(facts: Facts) -> str:
     return " ".join(text if text.endswith((".", "?", "!")) else f"{text}." for text in sentences if text)
 
 
-_ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "{": r"\textbraceleft{}",  # BibTeX counts braces, also those after a backslash
-    "}": r"\textbraceright{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{character: f"\\{character}" for character in "#$%&_"},
-}
-
-
-def _escaped(text: str) -> str:
-    return "".join(_ESCAPES.get(character, character) for character in text)
+_ESCAPES = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\textbraceleft{}",  # BibTeX counts braces, also those after a backslash
+        "}": r"\textbraceright{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        **{character: f"\\{character}" for character in "#$%&_"},
+    }
+)
 
 
 def _author(name: str) -> str:
@@ -171,19 +169,20 @@ def _author(name: str) -> str:
         name = f"{found[1]}, {found[2]}"
     # "and" separates authors, and a name has one comma: other names are those of organizations.
     whole = name.count(",") > 1 or re.search(r"\band\b", name, re.I) or name.casefold() == "others"
-    return f"{{{_escaped(name)}}}" if whole else _escaped(name)
+    escaped = name.translate(_ESCAPES)
+    return f"{{{escaped}}}" if whole else escaped
 
 
 def _entry(facts: Facts, key: str) -> str:
     doi, address, note = _link(facts)
     title, authors = _plain(facts.get("title")) or _plain(facts["study_id"]), _texts(facts.get("authors"))
     fields = {
-        "title": f"{{{_escaped(title)}}}",  # a second pair of braces keeps the case of gene names
+        "title": f"{{{title.translate(_ESCAPES)}}}",  # a second pair of braces keeps the case of gene names
         "author": " and ".join(map(_author, authors)),
         "doi": quote(doi, safe="/:;()<>._-"),
         "url": address,
-        "howpublished": _escaped(f"{_place(facts)}, study {_plain(facts['study_id'])}"),
-        "note": _escaped(note),
+        "howpublished": f"{_place(facts)}, study {_plain(facts['study_id'])}".translate(_ESCAPES),
+        "note": note.translate(_ESCAPES),
         "urldate": _date(facts),
     }
     lines = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items() if value)
@@ -206,10 +205,12 @@ def _keys(studies: Sequence[Facts]) -> list[str]:
 def _paragraph(studies: Sequence[Facts]) -> str:
     """A paragraph for a methods section."""
     sentences = []
-    for (place, how), group in _grouped(studies, lambda facts: (_place(facts), _how(facts))):
-        described = "; ".join(_described(facts) for facts in group)
-        noun = "study" if len(group) == 1 else counted(len(group), "study")
-        sentences.append(f"Single-cell data of {noun} {described} were taken from {place}{how}.")
+    groups: dict[str, list[str]] = {}
+    for facts in studies:
+        groups.setdefault(f"{_place(facts)}{_how(facts)}", []).append(_described(facts))
+    for origin, described in groups.items():
+        noun = "study" if len(described) == 1 else counted(len(described), "study")
+        sentences.append(f"Single-cell data of {noun} {'; '.join(described)} were taken from {origin}.")
     packages: dict[str, list[str]] = {}
     for facts in studies:
         for name, version in _mapping(facts.get("packages")).items():
@@ -218,15 +219,6 @@ def _paragraph(studies: Sequence[Facts]) -> str:
         versions = [f"{name} {' and '.join(dict.fromkeys(found))}" for name, found in sorted(packages.items())]
         sentences.append(f"Software: {', '.join(versions)}.")
     return " ".join(sentences)
-
-
-def _grouped(
-    studies: Sequence[Facts], key: Callable[[Facts], tuple[str, str]]
-) -> Iterable[tuple[tuple[str, str], list[Facts]]]:
-    groups: dict[tuple[str, str], list[Facts]] = {}
-    for facts in studies:
-        groups.setdefault(key(facts), []).append(facts)
-    return groups.items()
 
 
 def _described(facts: Facts) -> str:

@@ -47,6 +47,7 @@ _IDS = ("personal", "all_members", PUBLIC_STUDIES)  # of every server; the offic
 _N_CELLS = ("n_cells", "n_obs", "total_cells")
 
 Words = frozenset[str]
+Above = tuple[tuple[str, Words], ...]  # name and words of the terms above one, parent first
 
 _PREFIXES = {"CL": "cell type", "UBERON": "tissue", "MONDO": "disease", "DOID": "disease"}
 _HINTS = {"cell": "cell type", "tissue": "tissue", "organ": "tissue", "anatomical": "tissue", "disease": "disease"}
@@ -249,7 +250,8 @@ def _vocabulary(found: Found, name: str) -> frozenset[str]:
 
 def _alternatives(found: Found, words: Mapping[str, Sequence[str]]) -> dict[str, list[Alternatives]]:
     """For each word of each argument, the words of the index that stand for it."""
-    return {name: [_spellings(word, _vocabulary(found, name)) for word in each] for name, each in words.items()}
+    vocabularies = {name: _vocabulary(found, name) for name in words}
+    return {name: [_spellings(word, vocabularies[name]) for word in each] for name, each in words.items()}
 
 
 def _spellings(word: str, vocabulary: frozenset[str]) -> Alternatives:
@@ -325,7 +327,7 @@ class Concept(NamedTuple):
     kind: str
     name: str
     words: Words  # of its label, its name and its id
-    above: Sequence[tuple[str, Words]]  # parent first
+    above: Above
 
 
 class Found(NamedTuple):
@@ -367,10 +369,6 @@ class _Index:
         self.answers |= {key: (now, answer) for key, answer in new.items()}
         return {key: self.answers[key][1] for key in requests}
 
-    def last(self, key: Any) -> Any:
-        """The last answer, whatever its age, or None."""
-        return self.answers.get(key, (0.0, None))[1]
-
 
 # By the connector, which belongs to one server and one token, and ends with its connection.
 _indexes: WeakKeyDictionary[BBrowserXConnector, _Index] = WeakKeyDictionary()
@@ -399,7 +397,7 @@ def look_up(
         terms = answers.pop("terms", None)
         tree = None
         if terms and pairs:
-            tree = index.last("tree")  # which stays as it is, unless a term is missing from it
+            _, tree = index.answers.get("tree", (0.0, None))  # of any age, unless a term is missing from it
             if tree is None or not all(term.node in tree or term.node_label in tree for term in terms):
                 tree = index.ask({"tree": partial(_above, connector, *pairs[0])})["tree"]
     studies: dict[str, Listed] = {}
@@ -409,7 +407,9 @@ def look_up(
     concepts: dict[str, list[Concept]] = {}
     for term in terms or ():
         above = next((tree[key] for key in (term.node, term.node_label) if tree and key in tree), ())
-        concepts.setdefault(term.study_id, []).append(_concept(term, above))
+        words = frozenset(words_of(f"{term.label} {term.node_label} {term.node}"))
+        concept = Concept(_kind(term), term.node_label or term.label, words, above)
+        concepts.setdefault(term.study_id, []).append(concept)
     return Found(list(studies.values()), concepts, terms is not None, tree is not None)
 
 
@@ -450,9 +450,7 @@ def _terms(connector: BBrowserXConnector) -> list[Term] | None:
         return None
 
 
-def _above(
-    connector: BBrowserXConnector, group_id: str, species: str
-) -> dict[str, tuple[tuple[str, Words], ...]] | None:
+def _above(connector: BBrowserXConnector, group_id: str, species: str) -> dict[str, Above] | None:
     """The terms above each term, without the root; None if the server has no tree."""
     body = {"species": species, "group_id": group_id}
     try:
@@ -467,7 +465,7 @@ def _above(
         raise InvalidResponse(msg)
     found: dict[str, dict[tuple[str, Words], None]] = {}
     n_listed = 0
-    waiting: list[tuple[Mapping[str, Any], tuple[tuple[str, Words], ...]]]
+    waiting: list[tuple[Mapping[str, Any], Above]]
     waiting = [(node, ()) for root in roots.values() for node in _children(root)]
     while waiting:
         node, above = waiting.pop()
@@ -495,11 +493,6 @@ def _children(node: Any) -> Iterable[Mapping[str, Any]]:
         msg = "get_ontologies: the children of a term are not a list of terms"
         raise InvalidResponse(msg)
     return children
-
-
-def _concept(term: Term, above: Sequence[tuple[str, Words]]) -> Concept:
-    words = frozenset(words_of(f"{term.label} {term.node_label} {term.node}"))
-    return Concept(_kind(term), term.node_label or term.label, words, above)
 
 
 def _kind(term: Term) -> str:
