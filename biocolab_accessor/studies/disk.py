@@ -201,11 +201,7 @@ def _blocks(
     stripes = parts.stripes(genes, unit, folder, most)
     with closing(stripes), tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         kept = Scratch(file)
-        stored = write_stripes(_checked(stripes, n_obs, parts.study_id), n_obs, kept)
+        checked = (expect_shape(stripe, n_obs, stripe.shape[1], parts.study_id) for stripe in stripes)
+        stored = write_stripes(checked, n_obs, kept)
         expect_shape(sparse.csr_matrix(stored.shape), n_obs, n_vars, parts.study_id)
         yield from join_rows(stored, kept, most)
-
-
-def _checked(stripes: Iterator[sparse.csc_matrix], n_obs: int, study_id: str) -> Iterator[sparse.csc_matrix]:
-    for stripe in stripes:
-        yield expect_shape(stripe, n_obs, stripe.shape[1], study_id)

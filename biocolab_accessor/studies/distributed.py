@@ -69,14 +69,10 @@ def fetch_all(
     from dask.delayed import delayed
 
     parts = [delayed(fetch_part, pure=False)(address_of(each), selection, cache) for each, selection in wanted]
-    futures = client.compute([*parts, *(delayed(_bytes_of, pure=False)(part) for part in parts)], retries=_RETRIES)
-    try:
-        with _on_workers():
-            sizes = client.gather(futures[len(parts) :])
-            expect_room(2 * sum(sizes), what.format(len(sizes)), alternative)
-            return list(client.gather(futures[: len(parts)]))
-    finally:
-        client.cancel(futures)
+    with _on_workers(client, [*parts, *(delayed(_bytes_of, pure=False)(part) for part in parts)]) as futures:
+        sizes = client.gather(futures[len(parts) :])
+        expect_room(2 * sum(sizes), what.format(len(sizes)), alternative)
+        return list(client.gather(futures[: len(parts)]))
 
 
 def write_all(studies: Sequence[Study], selections: Sequence[Selection], folder: Path) -> list[Path]:
@@ -93,12 +89,8 @@ def write_all(studies: Sequence[Study], selections: Sequence[Selection], folder:
                 delayed(write_part, pure=False)(address_of(each), selection, str(part))
                 for each, selection, part in zip(studies, selections, parts, strict=True)
             ]
-            futures = client.compute(tasks, retries=_RETRIES)
-            try:
-                with _on_workers():
-                    client.gather(futures)
-            finally:
-                client.cancel(futures)
+            with _on_workers(client, tasks) as futures:
+                client.gather(futures)
         for each, selection, part, path in zip(studies, selections, parts, paths, strict=True):
             if part.exists():
                 replace(part, path)
@@ -117,16 +109,19 @@ def _file_name(study: Study, selection: Selection) -> str:
 
 
 @contextmanager
-def _on_workers() -> Iterator[None]:
-    """Say in a ConfigurationError that it was raised on a worker: this session may have the token."""
+def _on_workers(client: Any, tasks: Sequence[Any]) -> Iterator[Any]:
+    """The futures of Dask tasks, which are cancelled at the end of the block."""
+    futures = client.compute(tasks, retries=_RETRIES)
     try:
-        yield
-    except ConfigurationError as error:
+        yield futures
+    except ConfigurationError as error:  # of a worker: this session may have the token
         msg = (
             f"a worker of the cluster cannot access the studies: call bc.share_credentials(client) to give workers the "
             f"tokens of this session. The worker's error: {error}"
         )
         raise ConfigurationError(msg) from error
+    finally:
+        client.cancel(futures)
 
 
 def _bytes_of(part: AnnData) -> int:

@@ -344,14 +344,12 @@ def sha_of_matrix(matrix: Any) -> str:
 
 
 def recorded_stripes(
-    stripes: Generator[sparse.csc_matrix, None, None], to: Recorder | None, source: StudySource, entry: Entry
+    stripes: Generator[sparse.csc_matrix, None, None], to: Recorder, source: StudySource, entry: Entry
 ) -> Generator[sparse.csc_matrix, None, None]:
     """The same stripes; their matrix is recorded after the last one."""
     found = MatrixHash()
     with closing(stripes):
         for stripe in stripes:
-            if to is not None:
-                found.update(stripe)
+            found.update(stripe)
             yield stripe
-    if to is not None:
-        to.add(source, [{**entry, "sha256": found.hexdigest()}])
+    to.add(source, [{**entry, "sha256": found.hexdigest()}])

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Collection, Generator, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -124,20 +124,17 @@ class StudyParts:
         sent = {ours: theirs for theirs, ours in names.items()}
         with instead(_OF_FIELDS):
             found = self.source.metadata([sent[name] for name in fields], lambda: self.barcodes)
-        columns: dict[str, Any] = {
-            names[name]: column if isinstance(column, pd.Categorical) else _values(column)
-            for name, column in found.items()
-        }
-        frame = pd.DataFrame(dict(enumerate(columns.values())), index=text_index(self.barcodes))
-        frame.columns = text_index(list(columns))
+        columns = [pd.Series(column).array for column in found.values()]  # without their index
+        frame = pd.DataFrame(dict(enumerate(columns)), index=text_index(self.barcodes))
+        frame.columns = text_index([names[name] for name in found])
         if (to := self._recorder) is not None:
-            hashes = {name: sha_of_column(frame.iloc[:, number]) for number, name in enumerate(columns)}
-            to.add(self.source, [{"part": "obs", "name": name, "sha256": found} for name, found in hashes.items()])
+            hashes = {name: sha_of_column(column) for name, column in frame.items()}
+            to.add(self.source, [{"part": "obs", "name": name, "sha256": each} for name, each in hashes.items()])
         return frame
 
     def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
         """Embeddings by the server's names; None means all."""
-        found = self.source.embeddings() if names is None else self.source.embeddings(names)
+        found = self.source.embeddings(names)
         if (to := self._recorder) is not None:
             hashes = {name: sha_of_array(array, "<f4") for name, array in found.items()}
             to.add(self.source, [{"part": "obsm", "name": name, "sha256": each} for name, each in hashes.items()])
@@ -202,14 +199,15 @@ class StudyParts:
         self, genes: Sequence[str] | None, unit: str, folder: Path, most: int
     ) -> Generator[sparse.csc_matrix, None, None]:
         """All or some genes, a few at a time, about ``most`` non-zeros each; temporary files go to ``folder``."""
-        n_sent = max(1, self.n_sent)
+        entry: Entry = {"part": "matrix", "unit": unit}
         if genes is None:
             stripes = self.source.stripes(unit, folder, most, self.n_obs)
-            return recorded_stripes(stripes, self._recorder, self.source, {"part": "matrix", "unit": unit})
-        stripes = gene_stripes(lambda some: self._query(some, unit), genes, most // n_sent, most * self.n_obs // n_sent)
-        return recorded_stripes(
-            stripes, self._recorder, self.source, {"part": "genes", "unit": unit, "genes": list(genes)}
-        )
+        else:
+            entry = {"part": "genes", "unit": unit, "genes": list(genes)}
+            n = max(1, self.n_sent)
+            stripes = gene_stripes(lambda some: self._query(some, unit), genes, most // n, most * self.n_obs // n)
+        to = self._recorder
+        return stripes if to is None else recorded_stripes(stripes, to, self.source, entry)
 
     def _query(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
         with instead(_OF_GENES):
@@ -242,8 +240,3 @@ class StudyParts:
                     self._hashes[name] = sha_of_names(names)
                 to.add(self.source, [{"part": name, "sha256": self._hashes[name]}])
             return names
-
-
-def _values(column: pd.Series) -> Any:
-    """Numbers without their index; nullable integers stay nullable."""
-    return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array

@@ -271,7 +271,7 @@ class _Fake:
     def metadata(self, fields: object, barcodes: object) -> dict:
         return {}
 
-    def embeddings(self) -> dict:
+    def embeddings(self, names: object = None) -> dict:
         return self.parts["embeddings"]
 
     def provenance(self) -> dict:
