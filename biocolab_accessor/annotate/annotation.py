@@ -17,7 +17,7 @@ from biocolab_accessor.io.names import unescaped
 from biocolab_accessor.messages import counted, did_you_mean, listing, quoted
 from biocolab_accessor.studies.catalog import PUBLIC_STUDIES, expression_summary
 from biocolab_accessor.studies.conversion import unique_names
-from biocolab_accessor.studies.provenance import KEY
+from biocolab_accessor.studies.provenance import facts_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,15 +118,14 @@ def own_studies(adata: AnnData, obs: pd.DataFrame, database: Database) -> tuple[
 
 def _claims(adata: AnnData, obs: pd.DataFrame) -> Iterator[_Claim]:
     cells = obs.index
-    facts = adata.uns.get(KEY)
-    if isinstance(facts, Mapping):
-        yield _Claim(_usable(facts.get("study_id"), facts.get("title")), cells, facts)
-        several = facts.get("studies")
-        for key, part in several.items() if isinstance(several, Mapping) else ():
-            label = unescaped(str(key))
-            own = cells[cells.astype(str).str.endswith(f"-{label}")]
-            if isinstance(part, Mapping) and len(own):
-                yield _Claim(_usable(part.get("study_id"), part.get("title")), _without(own, label), part)
+    facts = facts_in(adata)
+    yield _Claim(_usable(facts.get("study_id"), facts.get("title")), cells, facts)
+    several = facts.get("studies")
+    for key, part in several.items() if isinstance(several, Mapping) else ():
+        label = unescaped(str(key))
+        own = cells[cells.astype(str).str.endswith(f"-{label}")]
+        if isinstance(part, Mapping) and len(own):
+            yield _Claim(_usable(part.get("study_id"), part.get("title")), _without(own, label), part)
     for name, column in obs.items():
         if str(name).casefold() in _COLUMNS:
             values = column.to_numpy(object)
@@ -313,7 +312,8 @@ class Annotation:
         most = n_types if n_types is not None else (3 if known["cell_type"].nunique() > 15 else len(known))
         # Ordered by the clusters that they fit best, so that the best scores lie along the diagonal.
         columns = list(dict.fromkeys(known.loc[known["rank"] <= most].sort_values("rank", kind="stable")["cell_type"]))
-        score = known.pivot(index="cluster", columns="cell_type", values="score").loc[self._clusters(known), columns]
+        clusters = known["cluster"].unique()
+        score = known.pivot(index="cluster", columns="cell_type", values="score").loc[clusters, columns]
         if kind == "heatmap":
             figure = draw_heatmap(score, title="score", limits=(0.0, 1.0), ax=ax)
         else:
@@ -387,15 +387,13 @@ class Annotation:
         support = self.table.groupby("cluster", sort=False)["support"].first()
         return {str(cluster) for cluster, value in support.items() if not value >= _LEAST_SUPPORT}
 
-    def _clusters(self, table: pd.DataFrame) -> list[str]:
-        return list(dict.fromkeys(table["cluster"]))
-
     def _headline(self) -> str:
         of = f"{len(self.best)} clusters of {quoted(self.groupby)}"
         return f"Annotation of {of} by {self.database}; markers {self.origin}"
 
-    def _rows(self) -> list[tuple[str, str, str, str, str, str]]:
-        rows = []
+    def _rows(self) -> list[tuple[str, ...]]:
+        """The printed table, with its head."""
+        rows: list[tuple[str, ...]] = [(self.groupby, "cell type", "score", "support", "next", "genes")]
         for cluster, part in self.table.groupby("cluster", sort=False):
             first = part.iloc[0]
             genes = f"{first['n_genes']}" + (f" ({first['n_missing']} unknown)" if first["n_missing"] else "")
@@ -405,27 +403,24 @@ class Annotation:
             second = part.iloc[1]["cell_type"] if len(part) > 1 else ""
             score, support = f"{first['score']:.2f}", f"{100 * first['support']:.0f} %"
             rows.append((str(cluster), str(first["cell_type"]), score, support, str(second), genes))
-        return rows
+        return rows[: _MOST_ROWS + 1]
 
     def __repr__(self) -> str:
-        head = (self.groupby, "cell type", "score", "support", "next", "genes")
-        rows = [head, *self._rows()[:_MOST_ROWS]]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        rows = self._rows()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join([self._headline(), *(f"  {line}" for line in lines), *self._more()])
 
     def _repr_html_(self) -> str:
         left = "text-align:left"
-        head = "".join(
-            f"<th style='{left}'>{escape(name)}</th>"
-            for name in (self.groupby, "cell type", "score", "support", "next", "genes")
-        )
+        names, *table = self._rows()
+        head = "".join(f"<th style='{left}'>{escape(name)}</th>" for name in names)
         weak = self._weak()
         rows = "".join(
             (f"<tr style='{_GRAY}'>" if row[0] in weak else "<tr>")
             + "".join(f"<td style='{left}'>{escape(text)}</td>" for text in row)
             + "</tr>"
-            for row in self._rows()[:_MOST_ROWS]
+            for row in table
         )
         lines = ["grayed: less than half of the resampled markers support the cell type"] if weak else []
         more = "".join(f"<div style='opacity:0.75'>{escape(line)}</div>" for line in [*lines, *self._more()])

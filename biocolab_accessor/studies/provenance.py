@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KEY",
+    "facts_in",
     "names_of_embeddings",
     "origin_of",
     "original_names",
@@ -56,25 +57,27 @@ def names_of_embeddings(keys: Mapping[str, str]) -> dict[str, str] | None:
     return {key: _printable(name) for name, key in keys.items() if name not in again} or None
 
 
+def facts_in(adata: AnnData) -> Mapping[str, Any]:
+    """The content of ``uns["biocolab"]``; empty if it is missing, or not a mapping."""
+    facts = adata.uns.get(KEY)
+    return facts if isinstance(facts, Mapping) else {}
+
+
 def read_provenance(adata: AnnData) -> Mapping[str, Any]:
     """The content of ``uns["biocolab"]``, or UnknownStudy if the object does not come from one study."""
-    facts = adata.uns.get(KEY)
-    if not isinstance(facts, Mapping) or "study_id" not in facts:
-        several = facts.get("studies") if isinstance(facts, Mapping) else None
-        why = (
-            f"contains {len(several)} studies ({listing(unescaped(name) for name in several)})"
-            if isinstance(several, Mapping)
-            else "does not say which study it came from (uns['biocolab'] is missing)"
-        )
-        msg = f"this AnnData {why}: use bc.study(study_id)"
-        raise UnknownStudy(msg)
-    return facts
+    facts = facts_in(adata)
+    if "study_id" in facts:
+        return facts
+    why = "does not say which study it came from (uns['biocolab'] is missing)"
+    if isinstance(several := facts.get("studies"), Mapping):
+        why = f"contains {len(several)} studies ({listing(unescaped(name) for name in several)})"
+    msg = f"this AnnData {why}: use bc.study(study_id)"
+    raise UnknownStudy(msg)
 
 
 def origins_in(adata: AnnData) -> list[Mapping[str, Any]]:
     """The provenance of each study of an object, which may come from a collection; UnknownStudy if it has none."""
-    facts = adata.uns.get(KEY)
-    several = facts.get("studies") if isinstance(facts, Mapping) else None
+    several = facts_in(adata).get("studies")
     if isinstance(several, Mapping) and several:
         origins = list(several.values())
         if all(isinstance(origin, Mapping) and "study_id" in origin for origin in origins):

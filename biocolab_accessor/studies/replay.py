@@ -39,9 +39,8 @@ def replay(path: str | Path = "biocolab.lock", check: bool = True) -> pd.DataFra
     Returns
     -------
     pandas.DataFrame
-        One row per part: ``study_id``, ``part`` (barcodes, features, obs, obsm, cell_centers,
-        terms, matrix, genes), ``name``
-        (of the field or embedding, or the unit and genes), and ``state`` (same, changed or missing).
+        One row per part: ``study_id``, ``part`` (barcodes, features, obs, obsm, cell_centers, terms, matrix, genes),
+        ``name`` (of the field or embedding, or the unit and genes), and ``state`` (same, changed or missing).
 
     Raises
     ------

@@ -10,13 +10,13 @@ import anndata
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from pandas.api.types import is_bool_dtype
 
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.io.names import escaped
 from biocolab_accessor.io.values import shared_dtype, text_index
 from biocolab_accessor.messages import listing, quoted, warn
 from biocolab_accessor.studies.conversion import unique_names
+from biocolab_accessor.studies.obs_filter import kind_of
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 
 __all__ = ["Join", "expect_join", "union"]
@@ -124,12 +124,8 @@ def _harmonize_columns(parts: Sequence[AnnData], join: Join) -> None:
 
 
 def _kind(column: pd.Series) -> str:
-    """``"labels"``, ``"truth"`` or ``"numbers"``; empty if all values are missing."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return "labels"
-    if column.isna().all():
-        return ""
-    return "truth" if is_bool_dtype(column.dtype) else "numbers"
+    """The :func:`kind_of` a column, but ``"labels"`` for categories without a value."""
+    return "labels" if isinstance(column.dtype, pd.CategoricalDtype) else kind_of(column)
 
 
 def _as_labels(column: pd.Series) -> pd.Series:
