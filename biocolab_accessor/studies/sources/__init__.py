@@ -53,22 +53,27 @@ class StudySource(Protocol):
 
     def matrix_bytes(self, unit: str) -> int | None:
         """Size of the whole matrix as sent, in bytes, without fetching it; None if unknown."""
+        return None
 
     def cache_key(self) -> Mapping[str, Any] | None:
         """A permanent identifier of the study's content; None if the content can change."""
+        return None
 
     def cached(self, n_obs: Callable[[], int]) -> StudySource:
         """The same study, with answers that are cached; itself if its content can change."""
         # Cached matrices must have as many cells as n_obs returns.
+        return self
 
     def metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
         """Columns of the fields, in the order of ``barcodes``."""
 
     def embedding_names(self) -> list[str]:
         """The server's names of its embeddings."""
+        return []
 
     def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
         """Coordinates by the server's names, each (n_cells, n_dims); None means all."""
+        return {}
 
     def cell_centers(self) -> dict[str, pd.DataFrame]:
         """Positions of cells by sample: ``x`` and ``y``, indexed by barcode."""
@@ -84,6 +89,7 @@ class StudySource(Protocol):
 
     def refresh(self) -> None:
         """Forget the list of fields, if it can change."""
+        return
 
     def export(self, format: str) -> dict[str, Any]:
         """Ask the server for a file of the whole study, with its ``download_link``."""

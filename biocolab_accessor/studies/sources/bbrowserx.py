@@ -23,15 +23,17 @@ from biocolab_accessor.io.transpose import csr_of_csc
 from biocolab_accessor.messages import quoted, shown
 from biocolab_accessor.security.urls import file_url
 from biocolab_accessor.studies.conversion import ObsColumn, align, column, gene_stripes
-from biocolab_accessor.studies.sources import Term, read_terms
+from biocolab_accessor.studies.sources import StudySource, Term, read_terms
 
 __all__ = ["ConnectorSource"]
 
 _EXPORT_TYPES = {"h5ad": 2, "seurat": 5, "rds": 5}
 
 
-class ConnectorSource:
+class ConnectorSource(StudySource):
     """A study of a group, from its ``row`` in the group's list and the species under which it was listed."""
+
+    # It can change, so it is not cached. Its matrix is JSON, whose length the server does not announce.
 
     def __init__(
         self, connector: BBrowserXConnector, row: Mapping[str, Any], *, group_id: str, species: str, name: str
@@ -93,18 +95,6 @@ class ConnectorSource:
             return
         with instead("genes with repeated names cannot be requested in parts: use study.export_study(path=path)"):
             yield self.matrix(unit)
-
-    def matrix_bytes(self, unit: str) -> int | None:
-        """See StudySource: the answer is JSON, and the server does not announce its length."""
-        return None
-
-    def cache_key(self) -> None:
-        """See StudySource: studies of a group can change."""
-        return
-
-    def cached(self, n_obs: Callable[[], int]) -> ConnectorSource:
-        """See StudySource."""
-        return self
 
     def metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
         """See StudySource; one request for all fields."""

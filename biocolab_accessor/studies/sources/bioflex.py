@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,15 +22,15 @@ from biocolab_accessor.io.transpose import csr_of_csc
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.studies.conversion import ObsColumn, categorical
-from biocolab_accessor.studies.sources import Term
+from biocolab_accessor.studies.sources import StudySource, Term
 
 __all__ = ["BioFlexSource"]
 
 _Part = TypeVar("_Part")
 
 
-class BioFlexSource:
-    """A study of a BioFlex database."""
+class BioFlexSource(StudySource):
+    """A study of a BioFlex database, which has no route for embeddings."""
 
     name = "bioflex"
 
@@ -143,14 +143,6 @@ class BioFlexSource:
                 raise InvalidResponse(msg)
         return columns
 
-    def embedding_names(self) -> list[str]:
-        """Empty: BioFlex has no route for embeddings."""
-        return []
-
-    def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
-        """Empty: BioFlex has no route for embeddings."""
-        return {}
-
     def cell_centers(self) -> dict[str, pd.DataFrame]:
         """Raise UnknownEmbedding: BioFlex has no route for cell centers."""
         msg = f"study {quoted(self.study_id)} is on BioFlex, which stores no cell centers"
@@ -171,9 +163,6 @@ class BioFlexSource:
     def add_metadata_file(self, key: str, bucket_id: str, *, shared: bool) -> None:
         """Raise InvalidArgument: see :meth:`add_metadata`."""
         self.add_metadata({})
-
-    def refresh(self) -> None:
-        """See StudySource: the fields never change."""
 
     def export(self, format: str) -> dict[str, Any]:
         """See StudySource."""
