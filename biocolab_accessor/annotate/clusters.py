@@ -18,7 +18,7 @@ from biocolab_accessor.clients.bioflex import Database
 from biocolab_accessor.errors import InvalidArgument, UnknownGene
 from biocolab_accessor.io.columns import as_frame
 from biocolab_accessor.io.values import labelled
-from biocolab_accessor.messages import listing, natural_key, quoted, warn
+from biocolab_accessor.messages import listing, naturally_sorted, quoted, warn
 from biocolab_accessor.studies.catalog import database as newest
 from biocolab_accessor.studies.catalog import expression_summary
 
@@ -26,14 +26,6 @@ __all__ = ["annotate", "ranks_by_gene", "score_types", "summaries_of"]
 
 _AT_ONCE = 200
 _NEAR = re.compile(r"\(did you mean .*?\)")
-
-
-def _check_them(database: Database) -> str:
-    """What to do if a database lacks the markers."""
-    other = (
-        "For another species than human, give database=bc.database('mouse'). " if database.species == "human" else ""
-    )
-    return f"{other}The markers must be gene symbols; if they are in a column of var, give its name as gene_symbols="
 
 
 def summaries_of(genes: Sequence[str], database: Database) -> tuple[pd.DataFrame, list[str]]:
@@ -58,13 +50,18 @@ def summaries_of(genes: Sequence[str], database: Database) -> tuple[pd.DataFrame
                 missing.update(asked)
             else:
                 waiting += [asked[: len(asked) // 2], asked[len(asked) // 2 :]]
+    of, number = f"the database ({database.species} version {database.version})", len(genes)
+    remedy = "The markers must be gene symbols; if they are in a column of var, give its name as gene_symbols="
+    if database.species == "human":
+        remedy = f"For another species than human, give database=bc.database('mouse'). {remedy}"
     if not frames:
-        msg = (
-            f"the database ({database.species} version {database.version}) has none of the {len(genes)} marker genes "
-            f"{listing(genes, limit=4)}: {refusals[0]}. {_check_them(database)}"
-        )
+        msg = f"{of} has none of the {number} marker genes {listing(genes, limit=4)}: {refusals[0]}. {remedy}"
         raise UnknownGene(msg) from refusals[0]
-    return pd.concat(frames, ignore_index=True), [gene for gene in genes if gene in missing]
+    lacking = [gene for gene in genes if gene in missing]
+    if 2 * len(lacking) > number:
+        few = f"such as {listing(lacking, limit=3)}, so the cell types are based on few genes"
+        warn(f"{of} lacks {len(lacking)} of the {number} marker genes, {few}. {remedy}")
+    return pd.concat(frames, ignore_index=True), lacking
 
 
 def _named(message: str, asked: Sequence[str]) -> set[str]:
@@ -85,9 +82,8 @@ def ranks_by_gene(summary: pd.DataFrame) -> pd.DataFrame:
     # Ties share their mean rank. A rank is NaN if the summary lacks the gene for a type, and 0.5 for a single type.
     level = summary["mean"].to_numpy(np.float64) * summary["rate"].to_numpy(np.float64)
     flat = pd.DataFrame({"gene": summary["gene"], "cell_type": summary["cell_type"], "level": level})
-    types, genes = list(dict.fromkeys(flat["cell_type"])), list(dict.fromkeys(flat["gene"]))
     wide = flat.groupby(["gene", "cell_type"], sort=False, observed=True)["level"].mean().unstack()
-    wide = wide.reindex(index=genes, columns=types)
+    wide = wide.reindex(index=flat["gene"].unique(), columns=flat["cell_type"].unique())
     ranks = wide.rank(axis=1, method="average") - 1
     most = wide.notna().sum(axis=1) - 1
     shared = ranks.div(most.where(most > 0), axis=0)
@@ -175,29 +171,17 @@ def annotate(
         msg = f"no cluster of {quoted(groupby)} has a marker gene ({found.origin})"
         raise InvalidArgument(msg)
     summary, missing = summaries_of(every, source)
-    if 2 * len(missing) > len(every):
-        msg = (
-            f"the database ({source.species} version {source.version}) lacks {len(missing)} of the {len(every)} marker "
-            f"genes, such as {listing(missing, limit=3)}, so the cell types are based on few genes. "
-            f"{_check_them(source)}"
-        )
-        warn(msg)
     ranks, unknown = ranks_by_gene(summary), set(missing)
     parts = []
     for cluster, genes in found.genes.items():
         known = [gene for gene in genes if gene not in unknown]
-        absent = [gene for gene in genes if gene in unknown]
+        absent = tuple(gene for gene in genes if gene in unknown)
         if known:
             part = score_types(ranks.loc[known], n_resamples=n_resamples, seed=seed)
         else:
             part = pd.DataFrame({"cell_type": [None], "n_genes": [0]})
-        parts.append(
-            part.assign(
-                cluster=cluster,
-                n_missing=len(absent),
-                genes_missing=pd.Series([tuple(absent)] * len(part), dtype=object),
-            )
-        )
+        lacking = pd.Series([absent] * len(part), dtype=object)
+        parts.append(part.assign(cluster=cluster, n_missing=len(absent), genes_missing=lacking))
     own, notes = own_studies(adata, obs, source)
     for study in own:
         warn(str(study))
@@ -221,12 +205,10 @@ def _clusters(obs: pd.DataFrame, groupby: str) -> pd.Categorical[Any] | None:
     if not isinstance(groupby, Hashable) or groupby not in obs.columns:
         return None
     column = obs[groupby]
-    present = column.dropna().unique()
     if isinstance(column.dtype, pd.CategoricalDtype):
-        used = set(present)
-        labels = [str(label) for label in column.cat.categories if label in used]
+        labels = [str(label) for label in column.cat.remove_unused_categories().cat.categories]
     else:
-        labels = sorted(map(str, present), key=natural_key)
+        labels = naturally_sorted(map(str, column.dropna().unique()))
     texts = [None if missing else str(label) for label, missing in zip(column, column.isna(), strict=True)]
     return labelled(texts, list(dict.fromkeys(labels)))
 

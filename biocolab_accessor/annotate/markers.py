@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -55,10 +55,7 @@ def markers_of(
         msg = f"uns has no {quoted(markers)}{did_you_mean(markers, list(adata.uns))} for markers"
         raise UnknownField(msg)
     if clusters is None:
-        columns = [str(name) for name in adata.obs.columns]
-        near = did_you_mean(str(groupby), columns)
-        msg = f"obs has no column {quoted(groupby)}{near} for groupby; it has {listing(columns)}"
-        raise UnknownField(msg)
+        _raise_no_column("obs", adata.obs, groupby, "groupby")
     if markers is not None:
         result = _from_result(adata.uns[markers], markers, n_genes)
         _expect_clusters(result.genes, clusters, groupby, f"uns[{quoted(markers)}]")
@@ -107,17 +104,20 @@ def translate(adata: AnnData, markers: Markers, gene_symbols: str) -> Markers:
     """The markers by the names in a column of var; genes without a name there keep theirs."""
     var = as_frame(adata.raw.var if markers.of_raw else adata.var)
     if gene_symbols not in var.columns:
-        where = "raw.var" if markers.of_raw else "var"
-        columns = [str(name) for name in var.columns]
-        near = did_you_mean(gene_symbols, columns)
-        msg = f"{where} has no column {quoted(gene_symbols)}{near} for gene_symbols; it has {listing(columns)}"
-        raise UnknownField(msg)
+        _raise_no_column("raw.var" if markers.of_raw else "var", var, gene_symbols, "gene_symbols")
     known = var[gene_symbols].astype(object)
     symbol = {str(gene): str(name) for gene, name in known[known.notna() & (known != "")].items()}
     genes = {
         name: list(dict.fromkeys(symbol.get(gene, gene) for gene in every)) for name, every in markers.genes.items()
     }
     return markers._replace(genes=genes)
+
+
+def _raise_no_column(where: str, table: Any, name: object, argument: str) -> NoReturn:
+    columns = [str(column) for column in table.columns]
+    near = did_you_mean(name, columns)
+    msg = f"{where} has no column {quoted(name)}{near} for {argument}; it has {listing(columns)}"
+    raise UnknownField(msg)
 
 
 def _mean_and_error(
@@ -151,11 +151,8 @@ def _expression(adata: AnnData) -> tuple[Slot, bool]:
         return choice.slot, True
     # Scaled values hide differences in expression, so the values that they were computed from are better.
     raw = Slot("raw.X")
-    if (
-        choice.chosen.n_negative
-        and raw in filled_slots(adata)
-        and describe(source_of(adata, raw), raw).kind == "lognorm"
-    ):
+    is_scaled = choice.chosen.n_negative and raw in filled_slots(adata)
+    if is_scaled and describe(source_of(adata, raw), raw).kind == "lognorm":
         return raw, False
     return choice.slot, False
 
