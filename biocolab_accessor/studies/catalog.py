@@ -95,8 +95,7 @@ def database(species: str = "human", version: int | None = None) -> Database:
     """
     every = databases()
     species = getattr(species, "value", species)
-    of_species = [found for found in every if found.species == species]
-    fitting = [found for found in of_species if version is None or found.version == version]
+    fitting = [found for found in every if found.species == species and version in (None, found.version)]
     if not fitting:
         there = listing(f"{found.species} {found.version}" for found in every) or "none"
         wanted = species if version is None else f"{species} version {version}"
@@ -310,7 +309,7 @@ def studies(
         raise InvalidResponse(msg) from error
     first = ["study_id", "title", "created_by", "uuid", *several]
     first += [name for name in ("n_cells", "n_genes", "created_at") if name in frame.columns]
-    return frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
+    return frame.reindex(columns=list(dict.fromkeys([*first, *frame.columns])))
 
 
 def _lists_of_studies(

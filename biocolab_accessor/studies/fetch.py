@@ -72,15 +72,20 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
                 found = parts.query_genes(genes, unit)
             else:
                 found = parts.matrix(unit) if selection.format == "csc" else parts.rows(unit)
-            matrices[unit] = _formatted(found, parts, selection, matrices.values())
+            matrix = found.tocsr() if selection.format == "csr" else found
+            _expect_room_for_all(matrix, matrices.values(), parts, selection)
+            matrices[unit] = matrix.toarray() if selection.format == "dense" else matrix
         adata = result(empty)
     x = matrices[selection.unit]
     if selection.unit == "raw":
         values = x.reshape(-1) if isinstance(x, np.ndarray) else x.data
         warn_where_no_counts(values[:SAMPLE_SIZE], parts.study_id)
     adata.X = x
-    for name, layer in _layers(matrices, selection).items():
-        adata.layers[name] = layer
+    taken = {selection.unit}
+    for name, unit in selection.layers.items():
+        # Layers share no memory with X or each other, so that writing to one changes no other.
+        adata.layers[name] = matrices[unit].copy() if unit in taken else matrices[unit]
+        taken.add(unit)
     return adata
 
 
@@ -191,15 +196,6 @@ def _overhead(n_bytes: int) -> int:
     return int((PEAK - 1) * n_bytes)
 
 
-def _layers(matrices: Mapping[str, Any], selection: Selection) -> dict[str, Any]:
-    """Layers that share no memory with X or each other, so that writing to one changes no other."""
-    taken, layers = {selection.unit}, {}
-    for name, unit in selection.layers.items():
-        layers[name] = matrices[unit].copy() if unit in taken else matrices[unit]
-        taken.add(unit)
-    return layers
-
-
 def warn_where_no_counts(stored: NDArray[Any], study_id: str) -> None:
     """Warn if raw values are not integers, by some of them (:data:`SAMPLE_SIZE` are enough)."""
     if not np.array_equal(stored, np.rint(stored)):
@@ -208,10 +204,3 @@ def warn_where_no_counts(stored: NDArray[Any], study_id: str) -> None:
             "they are the submitted values, often already log-normalized"
         )
         warn(msg)
-
-
-def _formatted(found: Any, parts: StudyParts, selection: Selection, others: Collection[Any]) -> Any:
-    """A matrix in the requested format, if it and all matrices still to come fit into memory."""
-    matrix = found.tocsr() if selection.format == "csr" else found
-    _expect_room_for_all(matrix, others, parts, selection)
-    return matrix.toarray() if selection.format == "dense" else matrix

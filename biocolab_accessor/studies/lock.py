@@ -9,7 +9,6 @@ import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -131,7 +130,7 @@ class DataLock(Recorder):
     def __enter__(self) -> DataLock:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -227,7 +226,7 @@ def read_lock(path: str | Path) -> list[Entry]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         msg = f"{path} is cut off: its last line, which has the number of parts, is missing. Record it again"
         raise InvalidFile(msg) from error
-    body = content[: -len(lines[-1]) - 1] if content.endswith("\n") else content[: -len(lines[-1])]
+    body = content.removesuffix("\n").removesuffix(lines[-1])
     if n_parts != len(lines) - 2 or hashlib.sha256(body.encode()).hexdigest() != digest:
         msg = (
             f"{path} was changed after it was written: its lines do not have the hash of its last line. Record it again"
@@ -246,11 +245,10 @@ def _text(path: Path) -> str:
 
 
 def _expect_lock(path: Path, content: str) -> list[str]:
-    lines = content.split("\n")
-    lines = lines[:-1] if lines[-1] == "" else lines
+    lines = content.removesuffix("\n").split("\n")
     try:
         version = json.loads(lines[0])["biocolab_lock"]
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         msg = f"{path} is not a lock of bc.lock: give the path of one, or another path to write to"
         raise InvalidFile(msg) from error
     if version != _VERSION:

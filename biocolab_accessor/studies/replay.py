@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -19,8 +17,6 @@ from biocolab_accessor.studies.study import parts_of
 from biocolab_accessor.studies.study_data import StudyParts
 
 __all__ = ["replay"]
-
-_STRIPE = 2 << 20
 
 
 @public
@@ -120,12 +116,7 @@ def _fetch(parts: StudyParts, entry: Entry) -> None:
         if genes is not None and not set(genes) <= set(parts.features):
             msg = f"study {quoted(parts.study_id)} lacks some of the genes"
             raise UnknownName(msg)
-        with (
-            tempfile.TemporaryDirectory(prefix="biocolab-") as folder,
-            closing(parts.stripes(genes, entry["unit"], Path(folder), _STRIPE)) as stripes,
-        ):
-            for _ in stripes:
-                pass
+        parts.record_matrix(genes, entry["unit"])
     elif part == "obs" and name in parts.fields:
         parts.metadata([name])
     elif part == "obsm":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
@@ -37,6 +39,7 @@ __all__ = ["StudyParts"]
 _Matrix = TypeVar("_Matrix", sparse.csc_matrix, sparse.csr_matrix)
 
 _MOST_LISTED = 12
+_STRIPE = 2 << 20  # non-zeros
 _OF_ALL = "use study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(path), or ask for genes="
 _OF_GENES = "ask for fewer genes, or use study.to_h5ad(path, genes=…)"
 _OF_FIELDS = "ask for some of the fields with fields="
@@ -208,6 +211,15 @@ class StudyParts:
             stripes = gene_stripes(lambda some: self._query(some, unit), genes, most // n, most * self.n_obs // n)
         to = self._recorder
         return stripes if to is None else recorded_stripes(stripes, to, self.source, entry)
+
+    def record_matrix(self, genes: Sequence[str] | None, unit: str) -> None:
+        """Fetch all or some genes for the active lock alone, and keep none of them."""
+        with (
+            tempfile.TemporaryDirectory(prefix="biocolab-") as folder,
+            closing(self.stripes(genes, unit, Path(folder), _STRIPE)) as stripes,
+        ):
+            for _ in stripes:
+                pass
 
     def _query(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
         with instead(_OF_GENES):
