@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pandas as pd
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Annotation", "OwnStudy", "own_studies", "plot_summary"]
+__all__ = ["Annotation", "OwnStudy", "expect_integer", "own_studies", "plot_summary"]
 
 # Each costs one request, and another one if the database has a study with that name.
 _MOST_NAMES = 4
@@ -74,8 +75,7 @@ class OwnStudy:
         return f"{self.n_cells:,} of {counted(self.n_obs, 'cell')} are in {study}, {so}"
 
 
-@dataclass(frozen=True)
-class _Claim:
+class _Claim(NamedTuple):
     """Cells of the object with the names of a study that they may be from, and their provenance."""
 
     names: Sequence[str]
@@ -215,6 +215,13 @@ def _without(cells: pd.Index[Any], label: str) -> pd.Index[Any]:
     return cells
 
 
+def expect_integer(name: str, value: object, least: int) -> None:
+    """Raise InvalidArgument unless an argument is an integer that is large enough."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        msg = f"{name} is {quoted(value)}, but must be an integer of {least} or more"
+        raise InvalidArgument(msg)
+
+
 _LEAST_SUPPORT = 0.5
 _WEAK_ALPHA = 0.55
 _GRAY = f"opacity:{_WEAK_ALPHA}"
@@ -302,9 +309,8 @@ class Annotation:
         if kind not in ("dot", "heatmap"):
             msg = f"kind is {quoted(kind)}: give 'dot' or 'heatmap'"
             raise InvalidArgument(msg)
-        if n_types is not None and n_types < 1:
-            msg = f"n_types is {quoted(n_types)}, but must be an integer of 1 or more"
-            raise InvalidArgument(msg)
+        if n_types is not None:
+            expect_integer("n_types", n_types, 1)
         known = self.table[self.table["cell_type"].notna()]
         if known.empty:
             msg = "there is nothing to plot: the database lacks all markers of all clusters"
@@ -363,11 +369,10 @@ class Annotation:
         """
         from biocolab_accessor.plotting.dots import expression_dotplot
 
-        if n_genes < 1:
-            msg = f"n_genes is {quoted(n_genes)}, but must be an integer of 1 or more"
-            raise InvalidArgument(msg)
-        given = [clusters] if isinstance(clusters, str | int) else self.markers if clusters is None else clusters
-        wanted = [str(name) for name in given]
+        expect_integer("n_genes", n_genes, 1)
+        if isinstance(clusters, str | int | Integral):
+            clusters = [str(clusters)]
+        wanted = [str(name) for name in (self.markers if clusters is None else clusters)]
         for name in wanted:
             if name not in self.markers:
                 near = did_you_mean(name, self.markers)

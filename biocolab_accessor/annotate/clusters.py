@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from biocolab_accessor.annotate.annotation import Annotation, own_studies
+from biocolab_accessor.annotate.annotation import Annotation, expect_integer, own_studies
 from biocolab_accessor.annotate.markers import markers_of, translate
 from biocolab_accessor.clients.bioflex import Database
 from biocolab_accessor.errors import InvalidArgument, UnknownGene
@@ -151,9 +150,7 @@ def annotate(
 ) -> Annotation:
     """Name clusters; see :meth:`AnnDataAccessor.annotate` for arguments and errors."""
     for name, value, least in (("n_genes", n_genes, 1), ("n_resamples", n_resamples, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            msg = f"{name} is {quoted(value)}, but must be an integer of {least} or more"
-            raise InvalidArgument(msg)
+        expect_integer(name, value, least)
     obs = as_frame(adata.obs)
     clusters = _clusters(obs, groupby)
     if key_added is not None and (not isinstance(key_added, str) or not key_added or key_added == groupby):

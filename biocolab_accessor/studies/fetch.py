@@ -199,8 +199,7 @@ def _overhead(n_bytes: int) -> int:
 def warn_where_no_counts(stored: NDArray[Any], study_id: str) -> None:
     """Warn if raw values are not integers, by some of them (:data:`SAMPLE_SIZE` are enough)."""
     if not np.array_equal(stored, np.rint(stored)):
-        msg = (
+        warn(
             f"study {study_id}: raw values are not integers, so the study has no counts; "
             "they are the submitted values, often already log-normalized"
         )
-        warn(msg)

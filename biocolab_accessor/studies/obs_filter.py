@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache, reduce
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -183,10 +184,7 @@ class _Parser:
             return _Clause(lambda columns: ~inner.rows(columns), start, end)
         if isinstance(node, ast.Compare):
             operands = [self._operand(each) for each in (node.left, *node.comparators)]
-            steps = [
-                self._comparison(op, left, right)
-                for op, left, right in zip(node.ops, operands, operands[1:], strict=False)
-            ]
+            steps = [self._comparison(op, *pair) for op, pair in zip(node.ops, pairwise(operands), strict=True)]
             return _Clause(lambda columns: reduce(operator.and_, (step(columns) for step in steps)), start, end)
         if isinstance(node, ast.Call):
             return _Clause(self._missing(node), start, end)

@@ -97,30 +97,26 @@ def _harmonize_columns(parts: Sequence[AnnData], join: Join) -> None:
         for part in having:
             if not part.n_obs:
                 part.obs[name] = part.obs[name].astype(filled[0].obs[name].dtype)
-        kinds = {_kind(part.obs[name]) for part in filled}
-        known, gaps = kinds - {""}, "" in kinds or len(having) < len(parts)
         present = [part.obs[name] for part in filled if _kind(part.obs[name])]
+        kinds, gaps = set(map(_kind, present)), len(present) < len(filled) or len(having) < len(parts)
         dtype: str | None = ""
-        if known == {"truth"}:
-            dtype = "boolean" if gaps else ""
-        elif known == {"numbers"}:
+        if kinds == {"truth"} and gaps:
+            dtype = "boolean"
+        elif kinds == {"numbers"}:
             dtype = shared_dtype(present, gaps=gaps)
-            if dtype is None:
-                inexact.append(name)
-        elif len(known) > 1:
+        if len(kinds) > 1:
             mixed.append(name)
-        if "labels" in known or len(known) > 1 or dtype is None:
-            for part in having:
+        elif dtype is None:
+            inexact.append(name)
+        for part in having:
+            if "labels" in kinds or len(kinds) > 1 or dtype is None:
                 part.obs[name] = _as_labels(part.obs[name])
-        elif dtype:
-            for part in having:
+            elif dtype:
                 part.obs[name] = part.obs[name].astype(dtype)
     if mixed:
-        msg = f"columns {listing(mixed)} have different types across studies: their numbers and bools became labels"
-        warn(msg)
+        warn(f"columns {listing(mixed)} have different types across studies: their numbers and bools became labels")
     if inexact:
-        msg = f"columns {listing(inexact)} have numbers that no single dtype can hold exactly: they became labels"
-        warn(msg)
+        warn(f"columns {listing(inexact)} have numbers that no single dtype can hold exactly: they became labels")
 
 
 def _kind(column: pd.Series) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import anndata as ad
+import numpy as np
 import pytest
 
 from biocolab_accessor.clients.bioflex import Database
@@ -32,8 +33,16 @@ class TestPictures:
         assert len(result.plot_markers(4).axes[0].get_xticklabels()) == 3
         with pytest.raises(UnknownField, match="cluster '5' not found"):
             result.plot_markers("5")
+        assert len(result.plot_markers(np.int64(4)).axes[0].get_xticklabels()) == 3
         with pytest.raises(InvalidArgument, match="n_genes is 0"):
             result.plot_markers(n_genes=0)
+
+    def test_numbers_that_are_not_integers_are_refused(self, other: ad.AnnData, database: Database) -> None:
+        result = other.biocolab.annotate("louvain", markers={"4": ["CD79A"]}, database=database)
+        with pytest.raises(InvalidArgument, match=r"n_genes is 1\.5, but must be an integer of 1 or more"):
+            result.plot_markers(n_genes=1.5)
+        with pytest.raises(InvalidArgument, match="n_types is '2', but must be an integer of 1 or more"):
+            result.plot(n_types="2")
 
     def test_of_unknown_markers_are_refused(self, other: ad.AnnData, database: Database) -> None:
         result = other.biocolab.annotate("louvain", markers={"3": ["NOPE"], "4": ["CD79A"]}, database=database)
