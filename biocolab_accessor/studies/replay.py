@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import pandas as pd
@@ -59,14 +59,15 @@ def replay(path: str | Path = "biocolab.lock", check: bool = True) -> pd.DataFra
     0  barcodes         same
     1       obs  phase  same
     """
-    by_study: dict[str, list[Entry]] = {}
-    for entry in read_lock(path):
-        by_study.setdefault(json.dumps(entry["study"], sort_keys=True), []).append(entry)
-    rows = [
-        {"study_id": entry["study"]["study_id"], "part": entry["part"], "name": _name(entry), "state": state}
-        for entries in by_study.values()
-        for entry, state in _states(entries)
-    ]
+    rows = []
+    for study, entries in groupby(read_lock(path), key=itemgetter("study")):
+        try:
+            parts = parts_of(study_of_origin(study))
+        except UnknownName:
+            parts = None
+        for entry in entries:
+            state = "missing" if parts is None else _state(parts, entry)
+            rows.append({"study_id": study["study_id"], "part": entry["part"], "name": _name(entry), "state": state})
     table = table_of(rows, ["study_id", "part", "name", "state"])
     different = [row for row in rows if row["state"] != "same"]
     if check and different:
@@ -84,15 +85,6 @@ def _name(entry: Entry) -> str:
         return str(entry.get("name", ""))
     genes = entry.get("genes", [])
     return " ".join([entry["unit"], *genes[:3], *([f"and {len(genes) - 3:,} more"] if len(genes) > 3 else [])])
-
-
-def _states(entries: Sequence[Entry]) -> list[tuple[Entry, str]]:
-    """Each entry of one study with its state."""
-    try:
-        parts = parts_of(study_of_origin(entries[0]["study"]))
-    except UnknownName:
-        return [(entry, "missing") for entry in entries]
-    return [(entry, _state(parts, entry)) for entry in entries]
 
 
 def _state(parts: StudyParts, entry: Entry) -> str:
