@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal, Unpack, overload
 
 import pandas as pd
 from anndata import AnnData
 
-from biocolab_accessor.accessors.anndata import MatrixType
+from biocolab_accessor.accessors.anndata import MatrixType, TableArguments
 from biocolab_accessor.errors import public
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from biocolab_accessor.submit.submission import Submission
     from biocolab_accessor.sync.match import MatchReport
     from biocolab_accessor.sync.push import Missing
-
-__all__ = ["DataFrameAccessor"]
 
 
 @public
@@ -107,51 +105,11 @@ class DataFrameAccessor:
 
     @overload
     def submit(
-        self,
-        group: str = ...,
-        *,
-        study_id: str | None = ...,
-        name: str | None = ...,
-        authors: Sequence[str] = ...,
-        abstract: str = ...,
-        species: str = ...,
-        input_matrix_type: MatrixType = ...,
-        min_counts: float | None = ...,
-        min_genes: float | None = ...,
-        max_counts: float | None = ...,
-        max_genes: float | None = ...,
-        mt_percentage: float | None = ...,
-        skip_dimred: bool = ...,
-        check: Strictness = ...,
-        to: Server = ...,
-        chunk_size: int | None = ...,
-        wait: bool = ...,
-        dry_run: Literal[False] = ...,
+        self, group: str = ..., *, dry_run: Literal[False] = ..., **arguments: Unpack[TableArguments]
     ) -> Submission: ...
 
     @overload
-    def submit(
-        self,
-        group: str = ...,
-        *,
-        study_id: str | None = ...,
-        name: str | None = ...,
-        authors: Sequence[str] = ...,
-        abstract: str = ...,
-        species: str = ...,
-        input_matrix_type: MatrixType = ...,
-        min_counts: float | None = ...,
-        min_genes: float | None = ...,
-        max_counts: float | None = ...,
-        max_genes: float | None = ...,
-        mt_percentage: float | None = ...,
-        skip_dimred: bool = ...,
-        check: Strictness = ...,
-        to: Server = ...,
-        chunk_size: int | None = ...,
-        wait: bool = ...,
-        dry_run: Literal[True],
-    ) -> Plan: ...
+    def submit(self, group: str = ..., *, dry_run: Literal[True], **arguments: Unpack[TableArguments]) -> Plan: ...
 
     def submit(
         self,
