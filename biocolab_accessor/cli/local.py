@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from biocolab_accessor.sandbox.server import Sandbox
     from biocolab_accessor.security.redaction import Secret
 
-__all__ = ["TOKEN", "app", "demo", "doctor", "lines_to_paste", "login", "logout", "sandbox", "serving", "wait"]
-
 app = typer.Typer(cls=HelpByDefault, help="The cache of database answers on this machine.")
 
 
@@ -64,7 +62,7 @@ def info(as_json: Json = False) -> None:
 
     found = cache.info()
     if as_json:
-        print_json({"folder": found.folder, "entries": found.entries, "n_bytes": found.n_bytes, "most": found.most})
+        print_json(found._asdict())
         return
     print_lines(
         {
@@ -133,7 +131,7 @@ def sandbox(
             ]
             out.print("\n\n".join(parts), markup=False, soft_wrap=True)
         sys.stdout.flush()
-        wait()
+        until(threading.Event().wait)  # the KeyboardInterrupt that ends the block
 
 
 TOKEN = "BIOCOLAB_SANDBOX_TOKEN"
@@ -170,11 +168,6 @@ def serving(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def wait() -> None:
-    """Wait for the KeyboardInterrupt that ends the block of :func:`serving`."""
-    until(threading.Event().wait)
 
 
 def lines_to_paste(sandbox: Sandbox) -> tuple[list[str], list[str]]:
@@ -228,7 +221,7 @@ def demo(
             lambda line: progress.update(bar, description=line),
         )
     if as_json:
-        print_json({name: getattr(result, name) for name in result.__dataclass_fields__})
+        print_json(result._asdict())
     elif result.exact:
         summary = (
             f" {result.n_obs:,} cells x {result.n_vars:,} genes, {result.n_counts:,} counts compared bit for bit, "
