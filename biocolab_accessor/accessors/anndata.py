@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from anndata import AnnData
 
@@ -28,35 +28,6 @@ if TYPE_CHECKING:
     from biocolab_accessor.sync.push import Missing
 
 MatrixType = Literal["auto", "raw", "normalized"]
-
-
-class TableArguments(TypedDict, total=False):
-    """Arguments of ``df.biocolab.submit``, for a type checker: what it returns depends on ``dry_run`` alone."""
-
-    study_id: str | None
-    name: str | None
-    authors: Sequence[str]
-    abstract: str
-    species: str
-    input_matrix_type: MatrixType
-    min_counts: float | None
-    min_genes: float | None
-    max_counts: float | None
-    max_genes: float | None
-    mt_percentage: float | None
-    skip_dimred: bool
-    check: Strictness
-    to: Server
-    chunk_size: int | None
-    wait: bool
-
-
-class SubmitArguments(TableArguments, total=False):
-    """Arguments of ``adata.biocolab.submit``."""
-
-    batch_key: str | None
-    obs: Sequence[str] | str | None
-    gene_symbols: str | None
 
 
 @public
@@ -140,11 +111,57 @@ class AnnDataAccessor:
 
     @overload
     def submit(
-        self, group: str = ..., *, dry_run: Literal[False] = ..., **arguments: Unpack[SubmitArguments]
+        self,
+        group: str = ...,
+        *,
+        study_id: str | None = ...,
+        name: str | None = ...,
+        authors: Sequence[str] = ...,
+        abstract: str = ...,
+        species: str = ...,
+        input_matrix_type: MatrixType = ...,
+        min_counts: float | None = ...,
+        min_genes: float | None = ...,
+        max_counts: float | None = ...,
+        max_genes: float | None = ...,
+        mt_percentage: float | None = ...,
+        skip_dimred: bool = ...,
+        batch_key: str | None = ...,
+        obs: Sequence[str] | str | None = ...,
+        gene_symbols: str | None = ...,
+        to: Server = ...,
+        chunk_size: int | None = ...,
+        wait: bool = ...,
+        check: Strictness = ...,
+        dry_run: Literal[False] = ...,
     ) -> Submission: ...
 
     @overload
-    def submit(self, group: str = ..., *, dry_run: Literal[True], **arguments: Unpack[SubmitArguments]) -> Plan: ...
+    def submit(
+        self,
+        group: str = ...,
+        *,
+        study_id: str | None = ...,
+        name: str | None = ...,
+        authors: Sequence[str] = ...,
+        abstract: str = ...,
+        species: str = ...,
+        input_matrix_type: MatrixType = ...,
+        min_counts: float | None = ...,
+        min_genes: float | None = ...,
+        max_counts: float | None = ...,
+        max_genes: float | None = ...,
+        mt_percentage: float | None = ...,
+        skip_dimred: bool = ...,
+        batch_key: str | None = ...,
+        obs: Sequence[str] | str | None = ...,
+        gene_symbols: str | None = ...,
+        to: Server = ...,
+        chunk_size: int | None = ...,
+        wait: bool = ...,
+        check: Strictness = ...,
+        dry_run: Literal[True],
+    ) -> Plan: ...
 
     def submit(
         self,

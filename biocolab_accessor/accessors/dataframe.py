@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 import pandas as pd
 from anndata import AnnData
 
-from biocolab_accessor.accessors.anndata import MatrixType, TableArguments
+from biocolab_accessor.accessors.anndata import MatrixType
 from biocolab_accessor.errors import public
 
 if TYPE_CHECKING:
@@ -105,11 +105,51 @@ class DataFrameAccessor:
 
     @overload
     def submit(
-        self, group: str = ..., *, dry_run: Literal[False] = ..., **arguments: Unpack[TableArguments]
+        self,
+        group: str = ...,
+        *,
+        study_id: str | None = ...,
+        name: str | None = ...,
+        authors: Sequence[str] = ...,
+        abstract: str = ...,
+        species: str = ...,
+        input_matrix_type: MatrixType = ...,
+        min_counts: float | None = ...,
+        min_genes: float | None = ...,
+        max_counts: float | None = ...,
+        max_genes: float | None = ...,
+        mt_percentage: float | None = ...,
+        skip_dimred: bool = ...,
+        check: Strictness = ...,
+        to: Server = ...,
+        chunk_size: int | None = ...,
+        wait: bool = ...,
+        dry_run: Literal[False] = ...,
     ) -> Submission: ...
 
     @overload
-    def submit(self, group: str = ..., *, dry_run: Literal[True], **arguments: Unpack[TableArguments]) -> Plan: ...
+    def submit(
+        self,
+        group: str = ...,
+        *,
+        study_id: str | None = ...,
+        name: str | None = ...,
+        authors: Sequence[str] = ...,
+        abstract: str = ...,
+        species: str = ...,
+        input_matrix_type: MatrixType = ...,
+        min_counts: float | None = ...,
+        min_genes: float | None = ...,
+        max_counts: float | None = ...,
+        max_genes: float | None = ...,
+        mt_percentage: float | None = ...,
+        skip_dimred: bool = ...,
+        check: Strictness = ...,
+        to: Server = ...,
+        chunk_size: int | None = ...,
+        wait: bool = ...,
+        dry_run: Literal[True],
+    ) -> Plan: ...
 
     def submit(
         self,
