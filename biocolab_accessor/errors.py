@@ -53,12 +53,15 @@ import os
 import sys
 import traceback
 import types
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+import typing
+from typing import TYPE_CHECKING
 
 from biocolab_accessor.messages import did_you_mean, is_ours, listing, shown
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the classes of `bc.errors` are errors only
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
     from biocolab_accessor.check.report import Report
 
 
@@ -357,7 +360,7 @@ class SandboxError(BiocolabError, RuntimeError):
     """The local server could not start, stop, or store its data."""
 
 
-_Thing = TypeVar("_Thing")
+_Thing = typing.TypeVar("_Thing")
 
 # The first class that fits counts. {it} is the name of the object, {study} the study it asks, {call} the function, and
 # {arguments} what it was given, each with a comma after it.
