@@ -289,6 +289,7 @@ Host = Annotated[
     str | None, typer.Argument(metavar="HOST", help="Address of the server, https://company/t2d_index_tool/.")
 ]
 Which = Annotated[Source, typer.Option(help="Which server.")]
+_LONGEST_TOKEN = 65536
 
 
 def login(
@@ -309,6 +310,7 @@ def login(
     """
     from biocolab_accessor.connection.connector import SERVICES
     from biocolab_accessor.connection.credentials import Keyring
+    from biocolab_accessor.security.redaction import Secret, sealed
 
     service, keyring = SERVICES[source.value], Keyring()
     if not token_stdin and not sys.stdin.isatty():
@@ -316,7 +318,11 @@ def login(
         raise InvalidArgument(msg)
     keyring.expect_usable()
     address = _address(service, host, ask=not token_stdin)
-    token = _typed_token(address, from_stdin=token_stdin)
+    # No variable holds the token as plain text.
+    if token_stdin:
+        token = Secret(sealed(sys.stdin.read(_LONGEST_TOKEN)), "stdin")
+    else:
+        token = Secret(sealed(getpass.getpass(f"Token for {address} (it is not shown): ", sys.stderr)), "the terminal")
     if verify:
         try:
             _ask_server(source.value, service, address, token)
@@ -364,18 +370,6 @@ def _address(service: Service, host: str | None, *, ask: bool) -> str:
         msg = f"the address of {service.title} is missing: biocolab login https://company/t2d_index_tool/ --token-stdin"
         raise InvalidArgument(msg)
     return normalize_host(without_user(host or known), "HOST")
-
-
-def _typed_token(address: str, *, from_stdin: bool) -> Secret:
-    """A token from the keyboard, which shows nothing, or from stdin; no variable holds it as plain text."""
-    from biocolab_accessor.security.redaction import Secret, sealed
-
-    if from_stdin:
-        return Secret(sealed(sys.stdin.read(_LONGEST)), "stdin")
-    return Secret(sealed(getpass.getpass(f"Token for {address} (it is not shown): ", sys.stderr)), "the terminal")
-
-
-_LONGEST = 65536
 
 
 def _ask_server(source: SourceName, service: Service, address: str, token: Secret) -> None:

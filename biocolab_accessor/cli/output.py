@@ -366,14 +366,7 @@ def _errors_as_messages(*, debug: bool) -> Iterator[None]:
             raise typer.Exit(code_of(type(error))) from error
 
 
-def _warn(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: Any = None,
-    line: str | None = None,
-) -> None:
+def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     """Print warnings for users; leave out warnings of libraries for developers."""
     if issubclass(category, UserWarning | DeprecationWarning):
         say("warning", "yellow", message)
