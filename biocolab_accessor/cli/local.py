@@ -131,7 +131,7 @@ def sandbox(
             ]
             out.print("\n\n".join(parts), markup=False, soft_wrap=True)
         sys.stdout.flush()
-        until(threading.Event().wait)  # the KeyboardInterrupt that ends the block
+        until(threading.Event().wait)  # until Ctrl-C or SIGTERM, which end the block
 
 
 TOKEN = "BIOCOLAB_SANDBOX_TOKEN"
