@@ -19,7 +19,7 @@ _BURST = 0.05  # seconds that a late piece may catch up
 
 @contextmanager
 def slow_link(url: str, rate: float) -> Iterator[str]:
-    """The address under which ``url`` is reached slowly, by way of a process of its own."""
+    """The address under which ``url`` is reached slowly, through a process of its own."""
     command = [sys.executable, "-m", "benchmarks.link", url.rpartition(":")[2], str(rate)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

@@ -136,6 +136,7 @@ def process_of_server(folder: Path, *arguments: str) -> Iterator[tuple[str, int]
 
 def stop_worker() -> None:
     """Have the sandbox's worker wait, so that what one run has submitted is not processed during the next one."""
+    stopped = 0
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             command, parent = (
@@ -145,8 +146,12 @@ def stop_worker() -> None:
             ours = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1] == str(os.getpid())
         except OSError:
             continue  # it has ended
-        if ours and b"sandbox.work.worker" in command:
+        if ours and b"sandbox.processing.worker" in command:
             os.kill(int(entry.name), signal.SIGSTOP)
+            stopped += 1
+    if not stopped:
+        msg = "the sandbox has no worker to stop: its processing would compete with what is measured"
+        raise RuntimeError(msg)
 
 
 def environment(url: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Submit: counts of the size of GSE96583 to a file, and by way of a file to a server."""
+"""Submit: counts of the size of GSE96583 to a file, and in a file to a server."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def main(*arguments: str) -> None:
     with tempfile.TemporaryDirectory() as folder, server(Path(folder) / "data") as url:
         child("submit", "first", **environment(url))
         stop_worker()
-        _roads("loopback", url, what, repeats)
+        _both_clients("loopback", url, what, repeats)
         with slow_link(url, _RATE) as slow:
-            _roads(f"a link of {_RATE / 1e6:g} MB/s", slow, what, repeats)
+            _both_clients(f"a link of {_RATE / 1e6:g} MB/s", slow, what, repeats)
 
 
-def _roads(title: str, url: str, what: str, repeats: int) -> None:
+def _both_clients(title: str, url: str, what: str, repeats: int) -> None:
     variables = environment(url)
 
     def new() -> dict[str, Any]:
@@ -69,7 +69,7 @@ def _to_file(write: Callable[[ad.AnnData, Path], object]) -> None:
 
 
 def write() -> None:
-    """To a file, where the check that precedes it is not timed: what :func:`anndata.AnnData.write_h5ad` has none of."""
+    """To a file without the check before it, which is not timed: :func:`anndata.AnnData.write_h5ad` checks nothing."""
     from biocolab_accessor.submit.plan import plan_submission
     from biocolab_accessor.submit.write import write_plan
 
@@ -81,7 +81,7 @@ def write() -> None:
 
 
 def ours() -> None:
-    """The whole road up to the request that follows the upload."""
+    """From the check to the request that follows the upload."""
     import biocolab_accessor  # noqa: F401 - registers the accessor
 
     adata = ad.read_h5ad(data.study())
@@ -90,14 +90,14 @@ def ours() -> None:
 
 
 def first() -> None:
-    """Something to do for the server's worker, which is started by it."""
+    """A first submission, which starts the server's worker."""
     import biocolab_accessor  # noqa: F401 - registers the accessor
 
     timed(lambda: data.tiny().biocolab.submit())
 
 
 def official() -> None:
-    """What the official client's documentation shows, up to the request that follows the upload."""
+    """The calls in the official client's documentation, up to the request that follows the upload."""
     from bioturing_connector.bbrowserx_connector import BBrowserXConnector as Connector
 
     adata = ad.read_h5ad(data.study())
