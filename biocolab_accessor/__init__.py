@@ -100,45 +100,34 @@ __version__ = "0.2.0"  # pyproject.toml and the documentation read it here
 
 logging.getLogger("biocolab_accessor").addHandler(logging.NullHandler())
 
-_HOME = {
-    "Annotation": ("annotate.annotation", "Annotation"),
-    "BrokenOff": ("submit.resume", "BrokenOff"),
-    "Cache": ("io.cache", "Cache"),
-    "CacheInfo": ("io.cache", "CacheInfo"),
-    "Collection": ("studies.collection", "Collection"),
-    "DataLock": ("studies.lock", "DataLock"),
-    "EConnector": ("connection.connector", "EConnector"),
-    "FetchPlan": ("studies.selection", "FetchPlan"),
-    "FilesPlan": ("submit.plan", "FilesPlan"),
-    "FilterPreview": ("check.filter_preview", "FilterPreview"),
-    "Finding": ("check.report", "Finding"),
-    "MatchReport": ("sync.match", "MatchReport"),
-    "OwnStudy": ("annotate.annotation", "OwnStudy"),
-    "Plan": ("submit.plan", "Plan"),
-    "Report": ("check.report", "Report"),
-    "Sandbox": ("sandbox.server", "Sandbox"),
-    "Settings": ("config", "Settings"),
-    "Study": ("studies.study", "Study"),
-    "Submission": ("submit.submission", "Submission"),
-    "cache": ("io.cache", "cache"),
-    "collection": ("studies.collection", "collection"),
-    "lock": ("studies.lock", "lock"),
-    "replay": ("studies.replay", "replay"),
-    "doctor": ("diagnostics", "doctor"),
-    "connect": ("connection.default", "connect"),
-    "search": ("studies.search", "search"),
-    "share_credentials": ("connection.default", "share_credentials"),
-    "settings": ("config", "settings"),
-    "unshare_credentials": ("connection.default", "unshare_credentials"),
-    "submission": ("submit.submission", "submission"),
-    "submissions": ("submit.resume", "submissions"),
-    "submit": ("submit.submit", "submit_files"),
-    "submit_from_s3": ("submit.stored", "submit_from_s3"),
-    "submit_from_server": ("submit.stored", "submit_from_server"),
-    "submit_metadata": ("sync.push", "submit_metadata_file"),
-    **{name: ("studies.catalog", name) for name in ("buckets", "database", "databases", "expression_summary")},
-    **{name: ("studies.catalog", name) for name in ("groups", "studies", "study")},
+# Where each public name is defined; two have another name there.
+_MODULES = {
+    "annotate.annotation": ("Annotation", "OwnStudy"),
+    "check.filter_preview": ("FilterPreview",),
+    "check.report": ("Finding", "Report"),
+    "config": ("Settings", "settings"),
+    "connection.connector": ("EConnector",),
+    "connection.default": ("connect", "share_credentials", "unshare_credentials"),
+    "diagnostics": ("doctor",),
+    "io.cache": ("Cache", "CacheInfo", "cache"),
+    "sandbox.server": ("Sandbox",),
+    "studies.catalog": ("buckets", "database", "databases", "expression_summary", "groups", "studies", "study"),
+    "studies.collection": ("Collection", "collection"),
+    "studies.lock": ("DataLock", "lock"),
+    "studies.replay": ("replay",),
+    "studies.search": ("search",),
+    "studies.selection": ("FetchPlan",),
+    "studies.study": ("Study",),
+    "submit.plan": ("FilesPlan", "Plan"),
+    "submit.resume": ("BrokenOff", "submissions"),
+    "submit.stored": ("submit_from_s3", "submit_from_server"),
+    "submit.submission": ("Submission", "submission"),
+    "submit.submit": ("submit",),
+    "sync.match": ("MatchReport",),
+    "sync.push": ("submit_metadata",),
 }
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+_NAME_THERE = {"submit": "submit_files", "submit_metadata": "submit_metadata_file"}
 
 # These packages have the name of a function. No later import puts them in its place: they are imported here, once.
 for _package in ("studies", "submit"):
@@ -152,8 +141,8 @@ if not TYPE_CHECKING:  # a type checker would else take any name for one that is
         if name not in _HOME:
             msg = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(msg)
-        module, attribute = _HOME[name]
-        value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), attribute)
+        module = import_module(f"{__name__}.{_HOME[name]}")
+        value = globals()[name] = getattr(module, _NAME_THERE.get(name, name))
         return value
 
 

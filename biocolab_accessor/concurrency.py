@@ -27,32 +27,12 @@ from numpy.typing import NDArray
 
 from biocolab_accessor.messages import Place, calling_place, started_at
 
-__all__ = [
-    "THREADS",
-    "Caller",
-    "CancellableThreads",
-    "each",
-    "ended",
-    "first_error",
-    "in_background",
-    "in_order",
-    "is_cancelled",
-    "on_cancel",
-    "pause",
-    "request_threads",
-    "result",
-    "settled",
-    "shares",
-    "taken",
-    "uninterruptible",
-    "until",
-]
-
 _Item = TypeVar("_Item")
-
 _Result = TypeVar("_Result")
+_Given = ParamSpec("_Given")
 
-_PIECE = 0.1
+_PIECE = 0.1  # seconds between two looks at whether a wait is over
+_SECONDS_TO_END = 1.0
 
 
 def until(over: Callable[[float], object], seconds: float = math.inf) -> bool:
@@ -64,17 +44,12 @@ def until(over: Callable[[float], object], seconds: float = math.inf) -> bool:
     return True
 
 
-def settled(future: Future[Any]) -> None:
-    """Wait until a future has a result or an error, or was cancelled."""
-    while not future.done():
-        with suppress(TimeoutError, CancelledError):
-            future.exception(_PIECE)
-
-
 def result(future: Future[_Result]) -> _Result:
     """Wait for the result of a future; raises the error of the future."""
-    settled(future)
     try:
+        while not future.done():
+            with suppress(TimeoutError, CancelledError):
+                future.exception(_PIECE)
         return future.result(0)
     finally:
         del future  # an error references its frames, which must not reference the error
@@ -151,11 +126,6 @@ def in_order(
                 one.cancel()
 
 
-_Given = ParamSpec("_Given")
-
-_SECONDS_TO_END = 1.0
-
-
 class _Own(threading.local):
     """The CancellableThreads that this thread belongs to."""
 
@@ -207,7 +177,7 @@ class CancellableThreads:
                 future.cancel()
                 return future
             self._asked.append(future)
-            self._waiting.put(lambda: _settle(future, place, function, *arguments, **named))
+            self._waiting.put(lambda: _settle(future, place, lambda: function(*arguments, **named)))
             if len(self._threads) < self._most:
                 name = f"{self._name}_{len(self._threads)}"
                 thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -255,19 +225,12 @@ def request_threads(name: str, most: int | None = None) -> CancellableThreads:
     return CancellableThreads(limit if most is None else min(most, limit), name)
 
 
-def _settle(
-    future: Future[_Result],
-    place: Place | None,
-    function: Callable[_Given, _Result],
-    /,
-    *arguments: _Given.args,
-    **named: _Given.kwargs,
-) -> None:
+def _settle(future: Future[_Result], place: Place | None, call: Callable[[], _Result]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:
         with started_at(place):
-            found = function(*arguments, **named)
+            found = call()
         future.set_result(found)
     except BaseException as error:  # noqa: BLE001 - raised again by Future.result
         future.set_exception(error)
@@ -310,9 +273,6 @@ def pause(seconds: float) -> None:
 
 
 _END: Any = object()
-
-# How often each side looks at the other, in seconds.
-_LOOK = 0.1
 
 # No futures, conditions or events: they take their locks in Python code, and Ctrl-C right after that leaves them locked
 # forever. SimpleQueue is written in C and has no such moment.
@@ -386,7 +346,7 @@ class Caller:
         while not outcome.over:
             self.check()
             with suppress(Empty):
-                answered.get(timeout=_LOOK)
+                answered.get(timeout=_PIECE)
         return outcome.take()
 
 
@@ -410,7 +370,7 @@ def uninterruptible(work: Callable[[Caller], _Result]) -> _Result:
         if not _is_taken(turn):
             while not outcome.over:
                 with suppress(Empty):
-                    caller.asked.get(timeout=_LOOK)
+                    caller.asked.get(timeout=_PIECE)
         outcome.drop()
 
 

@@ -22,8 +22,6 @@ from biocolab_accessor.platforms import expanded
 from biocolab_accessor.security.redaction import sealed
 from biocolab_accessor.security.urls import without_user
 
-__all__ = ["Settings", "cache_folder", "settings"]
-
 logger = logging.getLogger(__name__)
 
 _NAME = "biocolab_accessor"

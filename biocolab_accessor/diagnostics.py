@@ -19,7 +19,7 @@ import pandas as pd
 from biocolab_accessor.clients.transport import Probe, probe, proxy_for
 from biocolab_accessor.concurrency import CancellableThreads, result
 from biocolab_accessor.config import Settings, settings
-from biocolab_accessor.connection.connector import EConnector
+from biocolab_accessor.connection.connector import SERVICES, EConnector
 from biocolab_accessor.connection.credentials import Credentials, KeyFile, Keyring
 from biocolab_accessor.connection.default import current
 from biocolab_accessor.errors import (
@@ -36,14 +36,10 @@ from biocolab_accessor.messages import did_you_mean
 from biocolab_accessor.protocol import SOURCES, TITLES, Source
 from biocolab_accessor.submit.resume import NOT_RUNNING, submissions
 
-__all__ = ["Observation", "State", "ask_for_little", "client_of", "doctor", "examine"]
-
 State = Literal["ok", "note", "warning", "broken"]
 
-
-_SETTINGS: dict[Source, str] = {"bioflex": "bioflex", "bbrowserx": "private", "talk2data": "public"}
-_PACKAGES = ("biocolab_accessor", "anndata", "scanpy", "h5py", "pandas", "numpy", "scipy", "bioflex")
-_CLIENTS = ("bioturing-connector",)
+_PACKAGES = ("biocolab_accessor", "anndata", "scanpy", "h5py", "pandas", "numpy", "scipy")
+_CLIENTS = ("bioflex", "bioturing-connector")
 _NOT_SETTINGS = {"BIOCOLAB_KEY_FILE", "BIOCOLAB_SANDBOX_TOKEN", "BIOCOLAB_TEST_DATA"}
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _MOST_SKEW = 120.0
@@ -108,8 +104,7 @@ def doctor(*, network: bool = True, timeout: float = 10.0) -> pd.DataFrame:
     ['ok', 'ok', 'ok']
     """
     found = sorted(examine(network=network, timeout=timeout), key=lambda seen: -get_args(State).index(seen.state))
-    columns = ["state", "topic", "subject", "message", "fix"]
-    return Observations([[getattr(seen, name) for name in columns] for seen in found], columns=columns)
+    return Observations(found, columns=["state", "topic", "subject", "message", "fix"])
 
 
 def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]:
@@ -125,7 +120,7 @@ def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]
     if not known:
         fix = "Set BIOCOLAB_PRIVATE_HOST and BIOCOLAB_PRIVATE_TOKEN, or BIOCOLAB_BIOFLEX_TOKEN; or try `biocolab demo`"
         found.append(Observation("credentials", "all", "broken", "no server is set up", fix))
-    found += [seen for source, one in known.items() if (seen := _proxy(source, one)) is not None]
+    found += _proxies(known)
     answers: list[Observation] = []
     asked = []
     for source in known if network else ():
@@ -227,19 +222,19 @@ def _keyring() -> Observation:
 
 
 def _credentials(source: Source) -> tuple[list[Observation], Credentials | None]:
-    title = TITLES[source]
+    title, service = TITLES[source], SERVICES[source]
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
             found = current().credentials(source)
         except MissingCredentials as error:
-            missing = [f"no {what}" for what in error.missing]
-            advice = next(line for line in reversed(str(error).splitlines()) if line.startswith("Create a token"))
-            places = f"Places: {_places(source)}. {advice}"
+            missing = " and ".join(f"no {what}" for what in error.missing)
+            names = [f"$BIOCOLAB_{name.upper()}" for name in (service.host_setting, service.token_setting)]
+            fix = f"Places: {', '.join(names)}, {KeyFile()}, biocolab login. {service.advice}"
             # Talk2Data and BioFlex have a default host, so that a host in the settings was set on purpose.
-            half = len(missing) == 1 and (source == "bbrowserx" or getattr(settings, f"{_SETTINGS[source]}_host"))
-            message = f"{'only partly' if half else 'not'} set up: {' and '.join(missing)}"
-            return [Observation("credentials", title, "warning" if half else "note", message, places)], None
+            half = len(error.missing) == 1 and (source == "bbrowserx" or getattr(settings, service.host_setting))
+            message = f"{'only partly' if half else 'not'} set up: {missing}"
+            return [Observation("credentials", title, "warning" if half else "note", message, fix)], None
         except BiocolabError as error:
             fix = "Set it again in the same place"
             return [Observation("credentials", title, "broken", f"{type(error).__name__}: {error}", fix)], None
@@ -252,17 +247,11 @@ def _credentials(source: Source) -> tuple[list[Observation], Credentials | None]
     return seen, found
 
 
-def _places(source: Source) -> str:
-    name = _SETTINGS[source].upper()
-    return f"$BIOCOLAB_{name}_HOST, $BIOCOLAB_{name}_TOKEN, {KeyFile()}, biocolab login"
-
-
-def _proxy(source: Source, found: Credentials) -> Observation | None:
-    address = proxy_for(found.host)
-    if not address:
-        return None
-    fix = f"To bypass the proxy: export NO_PROXY={found.host.split('/')[2].partition(':')[0]}"
-    return Observation("proxy", TITLES[source], "note", f"{found.host} is reached through {address}", fix)
+def _proxies(known: dict[Source, Credentials]) -> Iterator[Observation]:
+    for source, found in known.items():
+        if address := proxy_for(found.host):
+            fix = f"To bypass the proxy: export NO_PROXY={found.host.split('/')[2].partition(':')[0]}"
+            yield Observation("proxy", TITLES[source], "note", f"{found.host} is reached through {address}", fix)
 
 
 def _server(source: Source, client: Any, timeout: float) -> list[Observation]:

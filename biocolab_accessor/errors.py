@@ -56,9 +56,9 @@ import types
 import typing
 from typing import TYPE_CHECKING
 
-from biocolab_accessor.messages import did_you_mean, listing, shown
+from biocolab_accessor.messages import did_you_mean, is_ours, listing, shown
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the classes of `bc.errors` are errors only
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
@@ -119,16 +119,14 @@ def short_traceback(error: BaseException, message: str = "") -> list[str]:
 
 def _shell() -> Any:
     """IPython's shell; None in any other Python."""
-    import sys
-
     ipython = sys.modules.get("IPython")
     return ipython.get_ipython() if ipython is not None else None
 
 
 def _above_package(trace: types.TracebackType | None) -> types.TracebackType | None:
     """A traceback that ends where the user calls this package; unchanged if it starts within it."""
-    package, above, rest = __name__.partition(".")[0], [], trace
-    while rest is not None and str(rest.tb_frame.f_globals.get("__name__")).partition(".")[0] != package:
+    above, rest = [], trace
+    while rest is not None and not is_ours(rest.tb_frame):
         above.append(rest)
         rest = rest.tb_next
     if len(above) < 2:  # IPython leaves out the first frame, which is its own
@@ -363,9 +361,6 @@ class SandboxError(BiocolabError, RuntimeError):
 
 
 _Thing = typing.TypeVar("_Thing")
-# None of these is a bug, which only a full traceback would help to find.
-_USUAL = (BiocolabError, KeyboardInterrupt, OSError)
-_PACKAGE = __name__.partition(".")[0]
 
 # The first class that fits counts. {it} is the name of the object, {study} the study it asks, {call} the function, and
 # {arguments} what it was given, each with a comma after it.
@@ -385,7 +380,6 @@ _LINES: tuple[tuple[type[BaseException], str], ...] = (
     (TypeError, "help({call})"),
 )
 _NAMES = {"AnnDataAccessor": "adata", "DataFrameAccessor": "df", "MuDataAccessor": "mdata"}
-_TRANSPOSED = ("BC409",)
 
 
 def public(thing: _Thing) -> _Thing:
@@ -412,14 +406,13 @@ def public(thing: _Thing) -> _Thing:
             if unknown is not None and not takes_any:
                 near = did_you_mean(unknown, names) or f"; it takes {listing(names, limit=20) or 'no arguments'}"
                 msg = f"{_shown(called)}() got an unexpected keyword argument {unknown!r}{near}"
-                raise _suggest(_with_short_traceback(TypeError(msg)), called, args, kwargs, sys._getframe(1))
+                raise TypeError(msg)
             return function(*args, **kwargs)
-        except _USUAL as error:
-            _suggest(_with_short_traceback(error), called, args, kwargs, sys._getframe(1))
-            raise
-        except TypeError as error:
-            if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # the call does not fit
-                _suggest(_with_short_traceback(error), called, args, kwargs, sys._getframe(1))
+        except (BiocolabError, KeyboardInterrupt, OSError, TypeError) as error:
+            does_not_fit = error.__traceback__ is not None and error.__traceback__.tb_next is None
+            # A TypeError from further in is a bug, which only a full traceback would help to find.
+            if does_not_fit or not isinstance(error, TypeError):
+                _suggest(error, called, args, kwargs, sys._getframe(1))
             raise
         finally:
             del args, kwargs  # a verbose traceback shows the variables of this frame, and any argument may be a token
@@ -436,26 +429,21 @@ def _shown(call: Callable[..., Any]) -> str:
     return call.__qualname__ if name.startswith("'") else name
 
 
-def _with_short_traceback(error: BaseException) -> BaseException:
-    """The error, whose traceback IPython then shows without the frames of this package."""
-    if not hasattr(error, "_render_traceback_"):
-        error._render_traceback_ = functools.partial(short_traceback, error)  # type: ignore[attr-defined]
-    return error
-
-
 def _suggest(
     error: BaseException,
     call: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     caller: types.FrameType,
-) -> BaseException:
-    """Add a line of code that helps to an error that reaches the user, unless it ends in one already."""
-    if _is_within(caller) or _ends_in_code(error):
-        return error
+) -> None:
+    """Let IPython hide our frames, and add a line of code that helps unless the error ends in one already."""
+    if not hasattr(error, "_render_traceback_"):
+        error._render_traceback_ = functools.partial(short_traceback, error)  # type: ignore[attr-defined]
+    # If this package made the call, perhaps through an official client, the user's call is further out.
+    if any(is_ours(frame) for frame, _ in traceback.walk_stack(caller)) or _ends_in_code(error):
+        return
     if line := _line_for(error, call, args):
         error.add_note(f"  {_with_names(line, call, args, kwargs, caller)}")
-    return error
 
 
 def _ends_in_code(error: BaseException) -> bool:
@@ -488,18 +476,12 @@ def _with_names(
 
 def _arguments_text(args: Sequence[Any], kwargs: Mapping[str, Any], caller: types.FrameType) -> str:
     """The arguments of a call as code."""
-    named = [("", value) for value in args] + [(f"{name}=", value) for name, value in kwargs.items()]
-    texts = [(name, "" if isinstance(value, str | bool) else _name_of(value, caller)) for name, value in named]
-    return "".join(f"{name}{text or repr(value)}, " for (name, text), (_, value) in zip(texts, named, strict=True))
 
+    def code(value: Any) -> str:
+        return repr(value) if isinstance(value, str | bool) else _name_of(value, caller) or repr(value)
 
-def _is_within(frame: types.FrameType | None) -> bool:
-    """Whether this package made the call, perhaps through an official client: the user's call is further out."""
-    while frame is not None:
-        if str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
-            return True
-        frame = frame.f_back
-    return False
+    texts = [code(value) for value in args] + [f"{name}={code(value)}" for name, value in kwargs.items()]
+    return "".join(f"{text}, " for text in texts)
 
 
 def _line_for(error: BaseException, call: Callable[..., Any], args: tuple[Any, ...]) -> str:
@@ -515,7 +497,7 @@ def _line_for(error: BaseException, call: Callable[..., Any], args: tuple[Any, .
     if isinstance(error, CheckFailed) and error.report is not None:
         if path:
             return f"bc.check({path!r}).to_frame()"
-        transposed = any(found.code in _TRANSPOSED for found in error.report)
+        transposed = any(found.code == "BC409" for found in error.report)
         return "{it}.T.biocolab.submit()" if transposed else "{it}.biocolab.check().to_frame()"
     if isinstance(error, MissingFile) and path:
         return f"import os; os.listdir({_folder_of(path)!r})"
@@ -544,7 +526,7 @@ def _name_of(held: object, caller: types.FrameType) -> str:
 
 def _call_of_user(call: Callable[..., Any], subject: str) -> str:
     """A public function as users write it, such as ``study.metadata`` or ``bc.study``."""
-    package = sys.modules[_PACKAGE]
+    package = sys.modules[__package__]
     owner, _, method = call.__qualname__.rpartition(".")
     if not owner:
         name = next((name for name, value in vars(package).items() if value is call), "")

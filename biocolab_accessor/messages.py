@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import re
+import sys
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,23 +15,6 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
-
-__all__ = [
-    "Place",
-    "about_megabytes",
-    "calling_place",
-    "counted",
-    "did_you_mean",
-    "facts_table",
-    "listing",
-    "natural_key",
-    "naturally_sorted",
-    "quoted",
-    "shown",
-    "started_at",
-    "suggestion",
-    "warn",
-]
 
 # Characters that a terminal interprets or a reader cannot see: controls, direction marks, zero width, surrogates.
 _UNSEEN = re.compile(
@@ -139,9 +123,6 @@ def _plain(value: object) -> object:
     return value
 
 
-_PACKAGE = __name__.partition(".")[0]
-
-
 class Place(NamedTuple):
     """A line of code, as warnings name it."""
 
@@ -155,11 +136,10 @@ _started_at: ContextVar[Place | None] = ContextVar("_started_at", default=None)
 
 def calling_place() -> Place | None:
     """The line that called the package; in a thread, the line whose call started it."""
-    found, frame = None, inspect.currentframe()
-    while frame is not None:
-        if _is_ours(frame):
+    found = None
+    for frame, _ in traceback.walk_stack(sys._getframe()):
+        if is_ours(frame):
             found = frame.f_back
-        frame = frame.f_back
     return _started_at.get() or (found and Place(found.f_code.co_filename, found.f_lineno, found.f_globals))
 
 
@@ -173,8 +153,9 @@ def started_at(place: Place | None) -> Iterator[None]:
         _started_at.reset(token)
 
 
-def _is_ours(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == _PACKAGE
+def is_ours(frame: FrameType) -> bool:
+    """Whether a frame runs code of this package."""
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == __package__
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
@@ -185,13 +166,9 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
         name = str(place.names.get("__name__", place.file))
         warnings.warn_explicit(shown(message, lines=True), category, place.file, place.line, name, registry)
         return
-    frame, depth, outermost = inspect.currentframe(), 0, 0
-    while frame is not None:
-        depth += 1
-        # The outermost frame of the package, not the nearest foreign one: contextlib may sit between two of our frames.
-        if _is_ours(frame):
-            outermost = depth
-        frame = frame.f_back
+    # The outermost frame of the package, not the nearest foreign one: contextlib may sit between two of our frames.
+    frames = enumerate(traceback.walk_stack(sys._getframe()), 1)
+    outermost = max(depth for depth, (frame, _) in frames if is_ours(frame))
     warnings.warn(shown(message, lines=True), category, stacklevel=outermost + 1)
 
 

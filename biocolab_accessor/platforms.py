@@ -27,29 +27,6 @@ from biocolab_accessor.errors import ConfigurationError, InvalidArgument
 if TYPE_CHECKING:
     from filelock import FileLock
 
-__all__ = [
-    "detached",
-    "expanded",
-    "expect_regular",
-    "home_folder",
-    "is_open_elsewhere",
-    "library_folders",
-    "linger",
-    "link",
-    "most_open_files",
-    "open_to_others",
-    "opened_regular",
-    "own_address",
-    "private_folder",
-    "remove_file",
-    "reopened",
-    "replace",
-    "safe_file_name",
-    "sync",
-    "temporary_folder",
-    "try_lock",
-]
-
 # Another program, such as a virus scanner, or another thread keeps a file open only briefly.
 _PATIENCE, _PAUSE = 1.0, 0.02
 
@@ -80,20 +57,23 @@ def _patiently(step: Callable[[], object]) -> None:
     while True:
         try:
             step()
+            return
         except PermissionError as error:
             if not is_open_elsewhere(error) or time.monotonic() > end:
                 raise
-        else:
-            return
-        time.sleep(_PAUSE)
+            time.sleep(_PAUSE)
 
 
 def reopened(file: IO[bytes]) -> Path | None:
     """A path that reopens an open file, even one without a name; None except on Linux."""
+    return _lasting_path(file.fileno())
+
+
+def _lasting_path(descriptor: int) -> Path | None:
     # Not by macOS' /dev/fd, which shares the position of the file.
-    path = Path(f"/proc/self/fd/{file.fileno()}")
+    path = Path(f"/proc/self/fd/{descriptor}")
     try:
-        return path if os.path.samestat(path.stat(), os.fstat(file.fileno())) else None
+        return path if os.path.samestat(path.stat(), os.fstat(descriptor)) else None
     except OSError:
         return None
 
@@ -164,10 +144,9 @@ def opened_regular(path: Path) -> Iterator[tuple[int, str]]:
     flags = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY", "O_NOCTTY"))
     descriptor = os.open(path, os.O_RDONLY | flags)
     try:
-        found = os.fstat(descriptor)
-        expect_regular(found)
+        expect_regular(os.fstat(descriptor))
         # On Linux the path leads to this file even after another one has taken its name; Windows prevents that.
-        yield descriptor, _lasting_path(descriptor, found) or str(path)
+        yield descriptor, str(_lasting_path(descriptor) or path)
     finally:
         os.close(descriptor)
 
@@ -183,14 +162,6 @@ def expect_regular(found: os.stat_result) -> None:
     }
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, kinds.get(stat.S_IFMT(found.st_mode), "it is not a file"))
-
-
-def _lasting_path(descriptor: int, found: os.stat_result) -> str:
-    place = f"/proc/self/fd/{descriptor}"
-    try:
-        return place if os.path.samestat(os.stat(place), found) else ""
-    except OSError:
-        return ""
 
 
 def detached() -> dict[str, Any]:

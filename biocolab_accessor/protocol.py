@@ -12,27 +12,6 @@ import numpy as np
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.messages import did_you_mean, listing, quoted
 
-__all__ = [
-    "NO_CAP",
-    "SERVERS",
-    "SOURCES",
-    "SPECIES",
-    "STUDY_TYPES",
-    "TITLES",
-    "UNITS",
-    "Bounds",
-    "Filters",
-    "Format",
-    "Server",
-    "Source",
-    "Unit",
-    "argument_names",
-    "is_finite",
-    "known_species",
-    "listed_units",
-    "unit_name",
-]
-
 
 def argument_names(given: Any, what: str) -> list[str]:
     """Names from an argument, a string or several strings in one dimension, in their order."""

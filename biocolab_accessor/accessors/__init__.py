@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -49,26 +50,18 @@ class _Uncached:
         return self._accessor if instance is None else self._accessor(instance)
 
 
-def _register() -> None:
-    """Register with the official functions, which check name and signature, then replace their caching."""
-    if "biocolab" not in vars(AnnData):  # a second import of this module must not warn about itself
-        register_anndata_namespace("biocolab")(AnnDataAccessor)
-        pd.api.extensions.register_dataframe_accessor("biocolab")(DataFrameAccessor)
-    AnnData.biocolab = _Uncached(AnnDataAccessor)
-    pd.DataFrame.biocolab = _Uncached(DataFrameAccessor)  # type: ignore[attr-defined]
+def _register(kind: type, official: Callable[[str], Callable[[type], object]], accessor: type) -> None:
+    """Register with the official function, which checks name and signature, then replace its caching."""
+    if "biocolab" not in vars(kind):  # a second import of this module must not warn about itself
+        official("biocolab")(accessor)
+    kind.biocolab = _Uncached(accessor)  # type: ignore[attr-defined]
 
 
-def _register_mudata() -> None:
-    """The same for MuData, if mudata is installed; next to anndata it takes milliseconds to import."""
-    from mudata import MuData, register_mudata_namespace
+_register(AnnData, register_anndata_namespace, AnnDataAccessor)
+_register(pd.DataFrame, pd.api.extensions.register_dataframe_accessor, DataFrameAccessor)
+with suppress(ImportError, AttributeError):  # mudata is not installed, or is too old for this anndata
+    from mudata import MuData, register_mudata_namespace  # next to anndata it takes milliseconds to import
 
     from biocolab_accessor.accessors.mudata import MuDataAccessor
 
-    if "biocolab" not in vars(MuData):
-        register_mudata_namespace("biocolab")(MuDataAccessor)
-    MuData.biocolab = _Uncached(MuDataAccessor)
-
-
-_register()
-with suppress(ImportError, AttributeError):  # mudata is not installed, or is too old for this anndata
-    _register_mudata()
+    _register(MuData, register_mudata_namespace, MuDataAccessor)

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from biocolab_accessor.sync.match import MatchReport
     from biocolab_accessor.sync.push import Missing
 
-__all__ = ["AnnDataAccessor", "MatrixType"]
-
 MatrixType = Literal["auto", "raw", "normalized"]
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from biocolab_accessor.sync.match import MatchReport
     from biocolab_accessor.sync.push import Missing
 
-__all__ = ["DataFrameAccessor"]
-
 
 @public
 class DataFrameAccessor:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from biocolab_accessor.submit.submission import Submission
     from biocolab_accessor.sync.match import MatchReport
 
-__all__ = ["MuDataAccessor"]
-
 
 @public
 class MuDataAccessor:
@@ -107,11 +105,8 @@ class MuDataAccessor:
             if name != modality
         ]
         own = [name for name in self._mdata.obs.columns if f"{name}".partition(":")[0] not in self._mdata.mod]
-        left += (
-            [f"columns {listing(missing)} of the MuData's obs"]
-            if (missing := [name for name in own if name not in sent.obs.columns])
-            else []
-        )
+        if missing := [name for name in own if name not in sent.obs.columns]:
+            left.append(f"columns {listing(missing)} of the MuData's obs")
         submitted: Submission | Plan = AnnDataAccessor(sent).submit(group, **arguments)
         if isinstance(submitted, Plan):
             return replace(submitted, left_out=(*submitted.left_out, *left))

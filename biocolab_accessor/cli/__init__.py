@@ -9,8 +9,6 @@ import typer
 from biocolab_accessor.cli import local, studies, submit
 from biocolab_accessor.cli.output import Commands
 
-__all__ = ["app"]
-
 app = typer.Typer(
     cls=Commands,
     epilog=(
@@ -43,25 +41,15 @@ def main(
     """Exchange single-cell data with BBrowserX, Talk2Data and BioFlex."""
 
 
-for command, panel in (
-    (local.demo, "Try it without an account"),
-    (local.sandbox, "Try it without an account"),
-    (submit.check, "Send to a server"),
-    (submit.submit, "Send to a server"),
-    (submit.resume, "Send to a server"),
-    (submit.wait, "Send to a server"),
-    (submit.tasks, "Send to a server"),
-    (studies.groups, "Browse a server"),
-    (studies.studies, "Browse a server"),
-    (studies.search, "Browse a server"),
-    (studies.summary, "Browse a server"),
-    (studies.pull, "Fetch from a server"),
-    (studies.replay, "Fetch from a server"),
-    (local.login, "This machine"),
-    (local.logout, "This machine"),
-    (local.doctor, "This machine"),
-):
-    # Typer keeps the line breaks of the source, which a terminal would break again.
-    paragraphs = [" ".join(each.split()) for each in (command.__doc__ or "").split("\n\n")]
-    app.command(help="\n\n".join(paragraphs), rich_help_panel=panel)(command)
+for panel, commands in {
+    "Try it without an account": (local.demo, local.sandbox),
+    "Send to a server": (submit.check, submit.submit, submit.resume, submit.wait, submit.tasks),
+    "Browse a server": (studies.groups, studies.studies, studies.search, studies.summary),
+    "Fetch from a server": (studies.pull, studies.replay),
+    "This machine": (local.login, local.logout, local.doctor),
+}.items():
+    for command in commands:
+        # Typer keeps the line breaks of the source, which a terminal would break again.
+        paragraphs = [" ".join(each.split()) for each in (command.__doc__ or "").split("\n\n")]
+        app.command(help="\n\n".join(paragraphs), rich_help_panel=panel)(command)
 app.add_typer(local.app, name="cache", rich_help_panel="This machine")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from anndata import AnnData
@@ -16,11 +16,8 @@ from biocolab_accessor.errors import InvalidArgument, ServerError
 from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.messages import listing
 from biocolab_accessor.sandbox.public_studies import celltypist_sample
-from biocolab_accessor.studies.study import Study
 from biocolab_accessor.submit.submission import Submission
 from biocolab_accessor.submit.tables import to_anndata
-
-__all__ = ["DemoResult", "run_demo"]
 
 Say = Callable[[str], object]
 
@@ -28,8 +25,7 @@ _CLUSTERS = "Leiden clustering"
 _MARKERS = ("CD3D", "CD79A", "LYZ")
 
 
-@dataclass(frozen=True)
-class DemoResult:
+class DemoResult(NamedTuple):
     """The result of the demo."""
 
     n_obs: int
@@ -65,7 +61,7 @@ def run_demo(picture: Path, say: Say, stage: Say) -> DemoResult:
         say("adata.biocolab.submit: processed (skip_dimred)")
         stage("fetching back")
         back = bc.study("demo_table", source="bbrowserx").to_anndata(layers=["lognorm"])
-        ways = [back, by_adata.study().to_anndata(), _by_bioflex("demo_table")]
+        ways = [back, by_adata.study().to_anndata(), bc.study("demo_table").to_anndata()]
         exact = all(_same(adata, other) for other in ways)
         exact = exact and list(ways[1].obs["half"]) == list(adata.obs["half"])
         say(f"fetched back through BBrowserX and BioFlex: {'exact' if exact else 'NOT the same'}")
@@ -96,11 +92,6 @@ def _follow(submission: Submission, stage: Say) -> None:
     except ServerError:
         stage(f"{submission.study_id}: no answer")  # wait() raises the error
     submission.wait()
-
-
-def _by_bioflex(study_id: str) -> AnnData:
-    study: Study = bc.study(study_id)
-    return study.to_anndata()
 
 
 def _same(sent: AnnData, back: AnnData) -> bool:

@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from biocolab_accessor.sandbox.server import Sandbox
     from biocolab_accessor.security.redaction import Secret
 
-__all__ = ["TOKEN", "app", "demo", "doctor", "lines_to_paste", "login", "logout", "sandbox", "serving", "wait"]
-
 app = typer.Typer(cls=HelpByDefault, help="The cache of database answers on this machine.")
 
 
@@ -64,7 +62,7 @@ def info(as_json: Json = False) -> None:
 
     found = cache.info()
     if as_json:
-        print_json({"folder": found.folder, "entries": found.entries, "n_bytes": found.n_bytes, "most": found.most})
+        print_json(found._asdict())
         return
     print_lines(
         {
@@ -133,7 +131,7 @@ def sandbox(
             ]
             out.print("\n\n".join(parts), markup=False, soft_wrap=True)
         sys.stdout.flush()
-        wait()
+        until(threading.Event().wait)  # until Ctrl-C or SIGTERM, which end the block
 
 
 TOKEN = "BIOCOLAB_SANDBOX_TOKEN"
@@ -170,11 +168,6 @@ def serving(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def wait() -> None:
-    """Wait for the KeyboardInterrupt that ends the block of :func:`serving`."""
-    until(threading.Event().wait)
 
 
 def lines_to_paste(sandbox: Sandbox) -> tuple[list[str], list[str]]:
@@ -228,7 +221,7 @@ def demo(
             lambda line: progress.update(bar, description=line),
         )
     if as_json:
-        print_json({name: getattr(result, name) for name in result.__dataclass_fields__})
+        print_json(result._asdict())
     elif result.exact:
         summary = (
             f" {result.n_obs:,} cells x {result.n_vars:,} genes, {result.n_counts:,} counts compared bit for bit, "
@@ -296,6 +289,7 @@ Host = Annotated[
     str | None, typer.Argument(metavar="HOST", help="Address of the server, https://company/t2d_index_tool/.")
 ]
 Which = Annotated[Source, typer.Option(help="Which server.")]
+_LONGEST_TOKEN = 65536
 
 
 def login(
@@ -316,6 +310,7 @@ def login(
     """
     from biocolab_accessor.connection.connector import SERVICES
     from biocolab_accessor.connection.credentials import Keyring
+    from biocolab_accessor.security.redaction import Secret, sealed
 
     service, keyring = SERVICES[source.value], Keyring()
     if not token_stdin and not sys.stdin.isatty():
@@ -323,7 +318,11 @@ def login(
         raise InvalidArgument(msg)
     keyring.expect_usable()
     address = _address(service, host, ask=not token_stdin)
-    token = _typed_token(address, from_stdin=token_stdin)
+    # No variable holds the token as plain text.
+    if token_stdin:
+        token = Secret(sealed(sys.stdin.read(_LONGEST_TOKEN)), "stdin")
+    else:
+        token = Secret(sealed(getpass.getpass(f"Token for {address} (it is not shown): ", sys.stderr)), "the terminal")
     if verify:
         try:
             _ask_server(source.value, service, address, token)
@@ -371,18 +370,6 @@ def _address(service: Service, host: str | None, *, ask: bool) -> str:
         msg = f"the address of {service.title} is missing: biocolab login https://company/t2d_index_tool/ --token-stdin"
         raise InvalidArgument(msg)
     return normalize_host(without_user(host or known), "HOST")
-
-
-def _typed_token(address: str, *, from_stdin: bool) -> Secret:
-    """A token from the keyboard, which shows nothing, or from stdin; no variable holds it as plain text."""
-    from biocolab_accessor.security.redaction import Secret, sealed
-
-    if from_stdin:
-        return Secret(sealed(sys.stdin.read(_LONGEST)), "stdin")
-    return Secret(sealed(getpass.getpass(f"Token for {address} (it is not shown): ", sys.stderr)), "the terminal")
-
-
-_LONGEST = 65536
 
 
 def _ask_server(source: SourceName, service: Service, address: str, token: Secret) -> None:

@@ -37,34 +37,6 @@ from biocolab_accessor.protocol import UNITS
 if TYPE_CHECKING:
     from biocolab_accessor.submit.submission import Submission
 
-__all__ = [
-    "Commands",
-    "HelpByDefault",
-    "Json",
-    "MatrixType",
-    "MaxCounts",
-    "MaxGenes",
-    "MinCounts",
-    "MinGenes",
-    "MtPercentage",
-    "Server",
-    "Source",
-    "Species",
-    "Unit",
-    "assignment",
-    "code_of",
-    "err",
-    "for_terminal",
-    "learn_options",
-    "literal",
-    "out",
-    "print_json",
-    "print_lines",
-    "print_submission",
-    "print_table",
-    "say",
-]
-
 
 class Server(StrEnum):
     """Servers with groups."""
@@ -96,21 +68,14 @@ class Unit(StrEnum):
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-
 Species = Annotated[str, typer.Option(help="human, mouse, primate or others.")]
-
 MinCounts = Annotated[float | None, typer.Option(help="Keep cells with at least this many counts.")]
-
 MinGenes = Annotated[float | None, typer.Option(help="Keep cells with at least this many genes.")]
-
 MaxCounts = Annotated[float | None, typer.Option(help="Keep cells with at most this many counts.")]
-
 MaxGenes = Annotated[float | None, typer.Option(help="Keep cells with at most this many genes.")]
-
 MtPercentage = Annotated[float | None, typer.Option(help="Maximum share of mitochondrial counts, in percent.")]
 
 out = Console(highlight=False)
-
 err = Console(stderr=True, highlight=False)
 
 Row = Mapping[Any, Any]
@@ -338,7 +303,6 @@ _CODES: tuple[tuple[type[BiocolabError], int], ...] = (
     (ServerError, 5),
 )
 
-_INTERRUPTED = 130
 _OF_A_SHELL = ("  biocolab ", "  export ", "  read ", "  $env:")  # other lines that help are Python
 
 
@@ -352,8 +316,7 @@ class HelpByDefault(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Without arguments, ask for help; typer's own way ends with an exit code of 2."""
-        parsed: list[str] = super().parse_args(ctx, args or ["--help"])
-        return parsed
+        return super().parse_args(ctx, args or ["--help"])
 
 
 class Commands(HelpByDefault):
@@ -367,8 +330,7 @@ class Commands(HelpByDefault):
         own = args[: args.index("--")] if "--" in args else args
         if "--debug" in own:
             args = ["--debug", *(arg for arg in own if arg != "--debug"), *args[len(own) :]]
-        parsed: list[str] = super().parse_args(ctx, args)
-        return parsed
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -390,7 +352,7 @@ def _errors_as_messages(*, debug: bool) -> Iterator[None]:
                 say("interrupted", "", notes[0].lower() + notes[1:])
             else:
                 err.print("interrupted")
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(130) from None  # as shells do
         except (BiocolabError, ModuleNotFoundError, OSError) as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # the reader of stdout ended, as head does
@@ -404,14 +366,7 @@ def _errors_as_messages(*, debug: bool) -> Iterator[None]:
             raise typer.Exit(code_of(type(error))) from error
 
 
-def _warn(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: Any = None,
-    line: str | None = None,
-) -> None:
+def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     """Print warnings for users; leave out warnings of libraries for developers."""
     if issubclass(category, UserWarning | DeprecationWarning):
         say("warning", "yellow", message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,8 +10,6 @@ import typer
 
 from biocolab_accessor.cli.output import Json, Server, Source, Species, Unit, out, print_json, print_lines, print_table
 from biocolab_accessor.errors import InvalidArgument, MissingFile, UnknownStudy
-
-__all__ = ["groups", "pull", "replay", "search", "studies", "summary"]
 
 
 def groups(
@@ -242,7 +241,7 @@ def pull(
     if output is None or dry_run:
         plan = study.to_anndata(**wanted, dry_run=True)
         if as_json:
-            print_json({name: getattr(plan, name) for name in plan.__dataclass_fields__} | {"fits": plan.fits})
+            print_json(asdict(plan) | {"fits": plan.fits})
         else:
             out.print(repr(plan), markup=False, soft_wrap=True)
         return

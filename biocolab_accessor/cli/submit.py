@@ -32,8 +32,6 @@ from biocolab_accessor.errors import InvalidArgument, InvalidFile
 if TYPE_CHECKING:
     from biocolab_accessor.check.report import Finding, Report
 
-__all__ = ["check", "resume", "submit", "tasks", "wait"]
-
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 

@@ -3,8 +3,10 @@
 ::
 
     python -m tests.stress.mutation [upload] [download] [matrix] [check] [left]
+    python -m tests.stress.mutation sample 400
 
-What is mutated, and which tests are run, stands in pyproject.toml. mutmut leaves decorated functions alone, and so all
+The second form tries that many of all, chosen at random, each time the same ones as long as the code is the same.
+What is mutated, and which tests are run, is in pyproject.toml. mutmut leaves decorated functions alone, and so all
 rules of a check and every property; therefore it gets a copy of the tree in which ``@rule(...)`` is written as the call
 that it is. The copy, with the verdicts, is kept in ``build/mutation``: what has a verdict is not tried again until its
 function changes, unless its module is named, or ``left``: all that was not noticed. For what is left in the end the
@@ -16,6 +18,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -38,6 +41,11 @@ _UNWRAPPED = ("overload", "staticmethod", "classmethod")
 
 def main(names: list[str]) -> int:
     """Run mutmut, and print a table of verdicts and the names of survivors."""
+    if names[:1] == ["sample"]:
+        chosen = _sample(int(names[1]))
+        status = run(chosen)
+        print(_table(set(chosen)))
+        return status
     folders = [path.removesuffix(".py").removesuffix("/*") for name, path in _MODULES.items() if name in names]
     patterns = [f"{folder.replace('/', '.')}.*" for folder in folders]
     status = run([*patterns, *_left()] if "left" in names else patterns)
@@ -45,7 +53,7 @@ def main(names: list[str]) -> int:
     return status
 
 
-def run(patterns: list[str]) -> int:
+def run(patterns: list[str], *, quiet: bool = False) -> int:
     """Try the mutants whose names match, or without patterns all that have no verdict; gives mutmut's exit code."""
     _copy()
     environment = {
@@ -57,7 +65,15 @@ def run(patterns: list[str]) -> int:
     environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin"}
     environment["PYTEST_ADDOPTS"] = "--assert=plain"  # nobody reads how a megabyte differs from another
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", "1", *patterns]
-    return subprocess.run(command, cwd=_WORK, env=environment, check=False).returncode
+    output = subprocess.DEVNULL if quiet else None
+    return subprocess.run(command, cwd=_WORK, env=environment, check=False, stdout=output, stderr=output).returncode
+
+
+def _sample(size: int) -> list[str]:
+    """Names of mutants, chosen at random from all."""
+    # mutmut writes the mutants before it finds that none has this name; no command of it only writes them.
+    run(["none"], quiet=True)
+    return random.Random(0).sample([name for found in verdicts().values() for name in found], size)
 
 
 def _copy() -> None:
@@ -139,10 +155,11 @@ def _left() -> list[str]:
     return [mutant for mutant, verdict in every if verdict not in ("killed", "timeout", "not checked")]
 
 
-def _table() -> str:
+def _table(only: set[str] | None = None) -> str:
     lines = [f"{'module':<10}{'mutants':>8}{'killed':>8}{'timeout':>8}{'left':>6}{'score':>9}"]
     left: list[str] = []
-    for name, found in verdicts().items():
+    for name, every in verdicts().items():
+        found = {mutant: verdict for mutant, verdict in every.items() if only is None or mutant in only}
         counts = Counter(found.values())
         noticed = counts["killed"] + counts["timeout"]
         score = f"{100 * noticed / len(found):.1f} %" if found else "-"
