@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Unpack, overload
+from typing import Any, Literal, NoReturn, Unpack, overload
 
 import pandas as pd
 from anndata import AnnData
@@ -26,9 +26,7 @@ from biocolab_accessor.studies.distributed import fetch_all, write_all
 from biocolab_accessor.studies.fetch import plan_fetch
 from biocolab_accessor.studies.obs_filter import ObsFilter, labels_of
 from biocolab_accessor.studies.selection import (
-    Fetched,
     FetchPlan,
-    Planned,
     Selection,
     Wanted,
     no_cells,
@@ -146,12 +144,24 @@ class Collection:
 
     @overload
     def to_anndata(
-        self, join: Join = ..., *, label: str = ..., cache: bool = ..., **wanted: Unpack[Fetched]
+        self,
+        join: Join = ...,
+        *,
+        label: str = ...,
+        cache: bool = ...,
+        dry_run: Literal[False] = ...,
+        **wanted: Unpack[Wanted],
     ) -> AnnData: ...
 
     @overload
     def to_anndata(
-        self, join: Join = ..., *, label: str = ..., cache: bool = ..., **wanted: Unpack[Planned]
+        self,
+        join: Join = ...,
+        *,
+        label: str = ...,
+        cache: bool = ...,
+        dry_run: Literal[True],
+        **wanted: Unpack[Wanted],
     ) -> FetchPlan: ...
 
     @takes_wanted(after="label")
@@ -232,12 +242,24 @@ class Collection:
 
     @overload
     def lazy(
-        self, join: Join = ..., *, label: str = ..., folder: str | Path | None = ..., **wanted: Unpack[Fetched]
+        self,
+        join: Join = ...,
+        *,
+        label: str = ...,
+        folder: str | Path | None = ...,
+        dry_run: Literal[False] = ...,
+        **wanted: Unpack[Wanted],
     ) -> AnnData: ...
 
     @overload
     def lazy(
-        self, join: Join = ..., *, label: str = ..., folder: str | Path | None = ..., **wanted: Unpack[Planned]
+        self,
+        join: Join = ...,
+        *,
+        label: str = ...,
+        folder: str | Path | None = ...,
+        dry_run: Literal[True],
+        **wanted: Unpack[Wanted],
     ) -> FetchPlan: ...
 
     @takes_wanted(after="folder")
@@ -293,11 +315,25 @@ class Collection:
         return self._joined([open_lazily(path) for path in paths], join, label, selection)
 
     @overload
-    def to_zarr(self, path: str | Path, join: Join = ..., *, label: str = ..., **wanted: Unpack[Fetched]) -> Path: ...
+    def to_zarr(
+        self,
+        path: str | Path,
+        join: Join = ...,
+        *,
+        label: str = ...,
+        dry_run: Literal[False] = ...,
+        **wanted: Unpack[Wanted],
+    ) -> Path: ...
 
     @overload
     def to_zarr(
-        self, path: str | Path, join: Join = ..., *, label: str = ..., **wanted: Unpack[Planned]
+        self,
+        path: str | Path,
+        join: Join = ...,
+        *,
+        label: str = ...,
+        dry_run: Literal[True],
+        **wanted: Unpack[Wanted],
     ) -> FetchPlan: ...
 
     @takes_wanted(after="label")

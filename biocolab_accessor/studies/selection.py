@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, cast, get_args
+from typing import Any, NamedTuple, TypedDict, TypeVar, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -30,8 +30,6 @@ from biocolab_accessor.studies.study_data import StudyParts
 
 __all__ = [
     "FetchPlan",
-    "Fetched",
-    "Planned",
     "Selection",
     "SomeCells",
     "Wanted",
@@ -57,18 +55,6 @@ class Wanted(TypedDict, total=False):
     terms: bool
     obs_filter: str | None
     cells: Sequence[str] | str | None
-
-
-class Fetched(Wanted, total=False):
-    """The arguments of a fetch of values."""
-
-    dry_run: Literal[False]
-
-
-class Planned(Wanted):
-    """The arguments of a fetch that returns a plan."""
-
-    dry_run: Literal[True]
 
 
 class Selection(NamedTuple):

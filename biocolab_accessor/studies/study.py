@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Unpack, overload
 
 import numpy as np
 import pandas as pd
@@ -30,9 +30,7 @@ from biocolab_accessor.studies.disk import expect_same, file_of_study, open_back
 from biocolab_accessor.studies.fetch import fetch, plan_fetch
 from biocolab_accessor.studies.provenance import origin_of
 from biocolab_accessor.studies.selection import (
-    Fetched,
     FetchPlan,
-    Planned,
     Selection,
     Wanted,
     selected,
@@ -463,12 +461,24 @@ class Study:
 
     @overload
     def to_anndata(
-        self, *, format: Format = ..., cache: bool = ..., backed: str | Path | None = ..., **wanted: Unpack[Fetched]
+        self,
+        *,
+        format: Format = ...,
+        cache: bool = ...,
+        backed: str | Path | None = ...,
+        dry_run: Literal[False] = ...,
+        **wanted: Unpack[Wanted],
     ) -> AnnData: ...
 
     @overload
     def to_anndata(
-        self, *, format: Format = ..., cache: bool = ..., backed: str | Path | None = ..., **wanted: Unpack[Planned]
+        self,
+        *,
+        format: Format = ...,
+        cache: bool = ...,
+        backed: str | Path | None = ...,
+        dry_run: Literal[True],
+        **wanted: Unpack[Wanted],
     ) -> FetchPlan: ...
 
     @takes_wanted()
@@ -576,10 +586,24 @@ class Study:
         return open_backed(write_study(parts, selection, backed))
 
     @overload
-    def to_h5ad(self, path: str | Path, *, compression: Compression = ..., **wanted: Unpack[Fetched]) -> Path: ...
+    def to_h5ad(
+        self,
+        path: str | Path,
+        *,
+        compression: Compression = ...,
+        dry_run: Literal[False] = ...,
+        **wanted: Unpack[Wanted],
+    ) -> Path: ...
 
     @overload
-    def to_h5ad(self, path: str | Path, *, compression: Compression = ..., **wanted: Unpack[Planned]) -> FetchPlan: ...
+    def to_h5ad(
+        self,
+        path: str | Path,
+        *,
+        compression: Compression = ...,
+        dry_run: Literal[True],
+        **wanted: Unpack[Wanted],
+    ) -> FetchPlan: ...
 
     @takes_wanted()
     def to_h5ad(
@@ -632,10 +656,12 @@ class Study:
         return write_study(self._parts, selection, path, compression)
 
     @overload
-    def lazy(self, path: str | Path | None = ..., **wanted: Unpack[Fetched]) -> AnnData: ...
+    def lazy(
+        self, path: str | Path | None = ..., *, dry_run: Literal[False] = ..., **wanted: Unpack[Wanted]
+    ) -> AnnData: ...
 
     @overload
-    def lazy(self, path: str | Path | None = ..., **wanted: Unpack[Planned]) -> FetchPlan: ...
+    def lazy(self, path: str | Path | None = ..., *, dry_run: Literal[True], **wanted: Unpack[Wanted]) -> FetchPlan: ...
 
     @takes_wanted()
     def lazy(
