@@ -282,7 +282,8 @@ class AnnDataAccessor:
         >>> again.shape
         (700, 765)
         """
-        from biocolab_accessor.submit.plan import Filters, StudyRequest
+        from biocolab_accessor.protocol import Filters
+        from biocolab_accessor.submit.plan import StudyRequest
         from biocolab_accessor.submit.submit import submit_anndata
 
         filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
@@ -834,7 +835,7 @@ class AnnDataAccessor:
         [10.0, 50.0, 0.0]
         """
         from biocolab_accessor.check.filter_preview import preview_filters
-        from biocolab_accessor.submit.plan import Filters
+        from biocolab_accessor.protocol import Filters
 
         return preview_filters(
             self._adata,

@@ -196,7 +196,8 @@ class DataFrameAccessor:
         9
         """
         from biocolab_accessor.check.tables import judge_table
-        from biocolab_accessor.submit.plan import Filters, StudyRequest
+        from biocolab_accessor.protocol import Filters
+        from biocolab_accessor.submit.plan import StudyRequest
         from biocolab_accessor.submit.submit import submit_anndata
         from biocolab_accessor.submit.tables import converted
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Annotation", "OwnStudy", "expect_integer", "own_studies", "plot_summary"]
-
 # Each costs one request, and another one if the database has a study with that name.
 _MOST_NAMES = 4
 _LONGEST_NAME = 200

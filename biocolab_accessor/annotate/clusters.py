@@ -21,8 +21,6 @@ from biocolab_accessor.messages import listing, naturally_sorted, quoted, warn
 from biocolab_accessor.studies.catalog import database as newest
 from biocolab_accessor.studies.catalog import expression_summary
 
-__all__ = ["annotate", "ranks_by_gene", "score_types", "summaries_of"]
-
 _AT_ONCE = 200
 _NEAR = re.compile(r"\(did you mean .*?\)")
 

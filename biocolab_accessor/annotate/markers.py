@@ -11,14 +11,13 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.check.matrix_choice import choose_matrix, describe
+from biocolab_accessor.check.matrix_choice import choose_matrix
+from biocolab_accessor.check.matrix_stats import describe
 from biocolab_accessor.errors import InvalidArgument, UnknownField
 from biocolab_accessor.io.columns import as_frame
 from biocolab_accessor.io.matrix_blocks import Slot, filled_slots, row_blocks, source_of
 from biocolab_accessor.messages import did_you_mean, listing, quoted
 from biocolab_accessor.protocol import argument_names
-
-__all__ = ["Markers", "markers_of", "rank_genes", "translate"]
 
 _RESULT = "rank_genes_groups"
 _LEAST_HIGHER = 0.9

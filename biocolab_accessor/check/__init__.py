@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from biocolab_accessor.check.report import Report
 
-__all__ = ["check"]
-
 
 @public
 def check(

@@ -28,8 +28,6 @@ from biocolab_accessor.io.matrix_blocks import mark_as_passed
 from biocolab_accessor.messages import counted, listing, quoted
 from biocolab_accessor.platforms import expanded, expect_regular, opened_regular
 
-__all__ = ["MTX_PARTS", "check_10x_h5", "check_mtx", "open_h5ad", "parts_in", "pipeline_in", "study_type_of"]
-
 
 class _Pipeline(NamedTuple):
     """What a pipeline writes: a matrix with cells in rows, and what names its cells and genes."""

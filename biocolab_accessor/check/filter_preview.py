@@ -27,8 +27,6 @@ from biocolab_accessor.protocol import Bounds, Filters, is_finite
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FilterPreview", "preview_filters"]
-
 _BOUNDS = ("min_counts", "max_counts", "min_genes", "max_genes", "mt_percentage")
 _ALL = "all cells"
 _MOST_ROWS = 12

@@ -16,8 +16,6 @@ from biocolab_accessor.io.columns import labels_of
 from biocolab_accessor.io.matrix_blocks import Source, row_blocks, source_of
 from biocolab_accessor.protocol import Filters
 
-__all__ = ["Kept", "Quality", "count_kept", "failing", "measure", "mitochondrial"]
-
 
 class Quality(NamedTuple):
     """The values of each cell that filters compare."""

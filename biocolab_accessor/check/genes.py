@@ -16,21 +16,6 @@ from numpy.typing import NDArray
 from biocolab_accessor.check.report import Finding, finding
 from biocolab_accessor.messages import quoted
 
-__all__ = [
-    "ENSEMBL",
-    "LEFT_OUT",
-    "Identifiers",
-    "NameList",
-    "Species",
-    "are_entrez",
-    "gene_share",
-    "identify",
-    "is_gene",
-    "looked_at",
-    "places_by_letters",
-    "species_findings",
-]
-
 _PADDING = 8
 
 

@@ -16,7 +16,6 @@ from biocolab_accessor.check.matrix_stats import (
     Filled,
     Margins,
     SlotSummary,
-    describe,
     describe_filled,
     describe_whole,
     filled_of,
@@ -39,17 +38,6 @@ from biocolab_accessor.check.slot_comparison import (
 from biocolab_accessor.errors import EmptyAnnData, InvalidArgument, InvalidValues, NoCounts
 from biocolab_accessor.io.matrix_blocks import Slot, filled_slots, source_of
 from biocolab_accessor.messages import counted, quoted
-
-__all__ = [
-    "MatrixChoice",
-    "bytes_of",
-    "choose_matrix",
-    "decide",
-    "describe",
-    "matrix_type",
-    "server_bytes",
-    "stored_dtype",
-]
 
 _COUNT_LAYERS = {"counts", "count", "raw", "rawcounts", "rawcount", "countsraw", "umi", "umis", "umicounts", "umicount"}
 

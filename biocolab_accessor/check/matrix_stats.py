@@ -26,22 +26,6 @@ from biocolab_accessor.io.matrix_blocks import (
     values_of,
 )
 
-__all__ = [
-    "HIGHEST_LOG",
-    "Filled",
-    "Filling",
-    "Kind",
-    "Margins",
-    "Scaling",
-    "SlotSummary",
-    "describe",
-    "describe_filled",
-    "describe_whole",
-    "filled_of",
-    "glimpse",
-    "scaling_of",
-]
-
 _FIRST_VALUES = 1 << 16
 _INDICES_AT_ONCE = 1 << 20
 _WORTH_THREADS = 1 << 20

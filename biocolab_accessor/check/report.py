@@ -13,8 +13,6 @@ import pandas as pd
 from biocolab_accessor.errors import CheckFailed, public
 from biocolab_accessor.messages import counted
 
-__all__ = ["Finding", "Report", "Severity", "finding"]
-
 Severity = Literal["error", "warning", "note"]
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 # Colors of the notebook's own theme, light or dark. Elsewhere the color of the text.

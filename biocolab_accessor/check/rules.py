@@ -23,8 +23,6 @@ from biocolab_accessor.io.matrix_blocks import source_of
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.protocol import Filters
 
-__all__ = ["RULES", "Context", "found", "rule"]
-
 
 @dataclass(frozen=True)
 class Context:

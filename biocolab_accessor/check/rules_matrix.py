@@ -23,8 +23,6 @@ from biocolab_accessor.io.values import loss
 from biocolab_accessor.messages import counted, quoted
 from biocolab_accessor.protocol import NO_CAP
 
-__all__ = ["first_places"]
-
 _MOST = 3
 
 

@@ -21,8 +21,6 @@ from biocolab_accessor.io.matrix_blocks import expect_own_values
 from biocolab_accessor.platforms import expanded
 from biocolab_accessor.protocol import Filters, known_species
 
-__all__ = ["Checked", "check_file", "check_object", "open_h5ad", "run_rules"]
-
 # Importing these modules registers their rules; a new module is added here.
 _ROOMS = (
     rules_names,

@@ -16,29 +16,6 @@ from biocolab_accessor.check.matrix_stats import Filled, Margins
 from biocolab_accessor.io.matrix_blocks import Rows, Slot, Source, expect_whole, expect_within, row_blocks, source_of
 from biocolab_accessor.messages import counted
 
-__all__ = [
-    "Conflict",
-    "Kept",
-    "Remains",
-    "Traces",
-    "amount",
-    "cells_with_values",
-    "columns_in",
-    "covers",
-    "equal_arrays",
-    "gene_names",
-    "is_likely",
-    "is_plausible",
-    "kept_share",
-    "lacking",
-    "only",
-    "same_arrays",
-    "scattered",
-    "side_by_side",
-    "traces",
-    "whole_numbers",
-]
-
 _MOST_CELLS = 200
 _NOISE = 1e-6
 _EQUAL_AT_ONCE = 1 << 18

@@ -16,8 +16,6 @@ from biocolab_accessor.io.columns import as_frame, judge, plain_verdict
 from biocolab_accessor.io.names import key_as_text, sent_name, unwritable_key, unwritable_text
 from biocolab_accessor.messages import quoted
 
-__all__ = ["is_table", "unsendable", "unwritable_parts"]
-
 _DEEPEST = 20
 _MOST_LOOKED_AT = 10_000
 

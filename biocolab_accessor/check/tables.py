@@ -30,18 +30,6 @@ from biocolab_accessor.check.report import Finding, Report, finding
 from biocolab_accessor.errors import InvalidColumn, InvalidFile, InvalidNames, InvalidValues
 from biocolab_accessor.messages import counted, listing, quoted
 
-__all__ = [
-    "annotations_among",
-    "check_table_file",
-    "ids_among",
-    "judge_table",
-    "opened_text",
-    "remedy_for_text",
-    "suspects",
-    "tabbed_lines",
-]
-
-
 # No species has genes with these names. Case and the characters between words do not matter.
 _ID = frozenset(
     """

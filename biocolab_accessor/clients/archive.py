@@ -16,19 +16,6 @@ from biocolab_accessor.errors import InvalidFile, MissingFile
 from biocolab_accessor.messages import listing
 from biocolab_accessor.platforms import reopened
 
-__all__ = [
-    "COSMX",
-    "COSMX_V2",
-    "REQUIRED",
-    "VIZGEN",
-    "VIZGEN_V2",
-    "XENIUM",
-    "Content",
-    "archive_file",
-    "batch_content",
-    "write_archive",
-]
-
 VIZGEN, COSMX, XENIUM, VIZGEN_V2, COSMX_V2 = 9, 10, 11, 14, 19
 
 # The files and folders (with all their contents) that are needed, by the end of the name in any case.

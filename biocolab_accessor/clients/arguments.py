@@ -14,21 +14,6 @@ from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.messages import listing, quoted
 from biocolab_accessor.protocol import Filters, argument_names, known_species
 
-__all__ = [
-    "batch_list",
-    "batch_name",
-    "chunk_bytes",
-    "described",
-    "expect_distinct",
-    "expect_distinct_batches",
-    "expect_parts",
-    "expect_study_type",
-    "known_type",
-    "name_list",
-    "plain",
-    "submit_arguments",
-]
-
 _BOUNDS = ("min_counts", "min_genes", "max_counts", "max_genes", "mt_percentage")
 _MATRIX_TYPES = ("raw", "normalized")
 _STUDY_TYPES = (0, 1, 2, 3, 4, 5, 6, 15)

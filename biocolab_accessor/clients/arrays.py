@@ -23,18 +23,6 @@ from biocolab_accessor.io.memory import empty_pages, expect_room
 from biocolab_accessor.io.transpose import PEAK, is_canonical
 from biocolab_accessor.messages import quoted
 
-__all__ = [
-    "checked_datasets",
-    "csc_from_arrays",
-    "csc_from_base64",
-    "csc_from_hdf5",
-    "decode_array",
-    "expect_pointers",
-    "reading_hdf5",
-    "sizes",
-    "strings",
-]
-
 _BASE64_PIECE = 1 << 20
 _WORTH_THREADS = 1 << 20
 _MAX_INT32 = np.iinfo(np.int32).max

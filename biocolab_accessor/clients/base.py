@@ -51,8 +51,6 @@ from biocolab_accessor.platforms import expect_regular, safe_file_name
 from biocolab_accessor.security.redaction import Secret, redacting, sealed
 from biocolab_accessor.security.urls import file_url, normalize_host, without_user
 
-__all__ = ["Connector", "columns_on_the_wire", "read_table"]
-
 _MISSING = frozenset({"", "NA", "NaN", "nan"})
 
 

@@ -25,8 +25,6 @@ from biocolab_accessor.clients.tasks import started_task
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, public
 from biocolab_accessor.security.redaction import redacting
 
-__all__ = ["TALK2DATA_HOST", "BBrowserXConnector", "OfficialConnector", "cell_centers"]
-
 _H5AD, _MTX_10X = 2, 3
 
 

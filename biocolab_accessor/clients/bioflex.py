@@ -49,8 +49,6 @@ from biocolab_accessor.protocol import UNITS, listed_units
 from biocolab_accessor.security.redaction import Secret, redacting, sealed
 from biocolab_accessor.security.urls import normalize_host, route_url, without_user
 
-__all__ = ["BIOFLEX_HOST", "BioFlexConnection", "Buffer", "Database", "Metadata", "Study", "stripes_of_file"]
-
 _SMALL = 1024 * 1024
 
 

@@ -47,8 +47,6 @@ from biocolab_accessor.messages import warn
 from biocolab_accessor.security.redaction import Secret, redacted, redacting, without_frames
 from biocolab_accessor.security.urls import file_url, is_loopback, origin, redirect_url, route_url, same_origin_url
 
-__all__ = ["HttpClient", "save"]
-
 _Result = TypeVar("_Result")
 
 Look = Callable[[], Any]

@@ -26,8 +26,6 @@ from biocolab_accessor.errors import InvalidArgument, InvalidFile, public
 from biocolab_accessor.messages import listing
 from biocolab_accessor.protocol import Filters
 
-__all__ = ["LensBulkConnector"]
-
 DSP, VISIUM, VISIUM_RDS, VISIUM_ANN = 7, 8, 12, 13
 _NAMES = {DSP: "DSP", VISIUM: "VISIUM", VISIUM_RDS: "VISIUM_RDS", VISIUM_ANN: "VISIUM_ANN"}
 _PARTS = {DSP: ("matrix", "image"), VISIUM: ("matrix", "image", "position", "scale")}

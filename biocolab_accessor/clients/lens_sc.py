@@ -43,8 +43,6 @@ from biocolab_accessor.errors import InvalidArgument, public
 from biocolab_accessor.messages import listing, quoted
 from biocolab_accessor.protocol import Filters
 
-__all__ = ["LensSCConnector"]
-
 _PLATFORMS = {VIZGEN: "VIZGEN", COSMX: "COSMX", XENIUM: "XENIUM", VIZGEN_V2: "VIZGEN_V2", COSMX_V2: "COSMX_V2"}
 _PROTEOMICS = -1
 _CHUNK = 100 * 1024 * 1024

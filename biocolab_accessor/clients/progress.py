@@ -16,19 +16,6 @@ from biocolab_accessor.messages import quoted, shown
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = [
-    "DOWNLOADING",
-    "UPLOADING",
-    "downloading",
-    "exporting",
-    "fetching",
-    "packing",
-    "processing",
-    "progress_bar",
-    "ready",
-    "task_bar",
-]
-
 # What bars say.
 UPLOADING = "Uploading"
 DOWNLOADING = "Downloading"

@@ -15,19 +15,6 @@ from biocolab_accessor.errors import BiocolabError, InvalidResponse, NotFound, S
 from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.messages import quoted
 
-__all__ = [
-    "Envelope",
-    "announced_length",
-    "decode_json",
-    "decode_unquoted",
-    "expect_exact_length",
-    "expect_no_message",
-    "expect_no_page",
-    "expect_whole_file",
-    "http_error",
-    "unwrap",
-]
-
 _LONGEST_DETAIL = 1000
 _MOST_DIGITS = 18
 _ROUTE = re.compile(r"/v1/[a-z_/]+$")

@@ -14,8 +14,6 @@ from biocolab_accessor.concurrency import is_cancelled, pause
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError, TimedOut
 
-__all__ = ["RETRIABLE_STATUSES", "Deadline", "Retriable", "retrying"]
-
 logger = logging.getLogger("biocolab_accessor.clients")
 
 _Result = TypeVar("_Result")

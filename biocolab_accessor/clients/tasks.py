@@ -14,16 +14,6 @@ from biocolab_accessor.concurrency import until
 from biocolab_accessor.errors import BiocolabError, InvalidResponse, ServerError, TaskFailed, TimedOut
 from biocolab_accessor.messages import shown
 
-__all__ = [
-    "TaskState",
-    "follow_task",
-    "may_have_forgotten",
-    "restart_if_lost",
-    "show_task",
-    "started_task",
-    "task_state",
-]
-
 logger = logging.getLogger("biocolab_accessor.clients")
 
 _Started = TypeVar("_Started")

@@ -38,24 +38,6 @@ from biocolab_accessor.messages import quoted
 from biocolab_accessor.security.redaction import without_frames
 from biocolab_accessor.security.urls import is_loopback, origin, without_user
 
-__all__ = [
-    "SYSTEM",
-    "Adapter",
-    "Download",
-    "FilePart",
-    "OpenTarget",
-    "Probe",
-    "Session",
-    "cancellable",
-    "expect_authorities",
-    "innermost",
-    "is_refused",
-    "probe",
-    "proxy_for",
-    "transport_failure",
-    "verify_with",
-]
-
 _MOMENT = 1.0
 _HEAD = 4096
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from biocolab_accessor.clients.lens_bulk import LensBulkConnector
     from biocolab_accessor.clients.lens_sc import LensSCConnector
 
-__all__ = ["SERVICES", "STUDIO_HOST", "EConnector", "studio_settings"]
-
 STUDIO_HOST = "http://127.0.0.1:11123"
 """Address of a BioStudio server on its own machine."""
 

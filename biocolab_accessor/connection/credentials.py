@@ -25,8 +25,6 @@ from biocolab_accessor.platforms import expanded, home_folder
 from biocolab_accessor.security.redaction import Secret, redacted, sealed, without_frames
 from biocolab_accessor.security.urls import normalize_host, without_user
 
-__all__ = ["Credentials", "KeyFile", "Keyring", "RedactedDict", "Service", "resolve"]
-
 _KEY_FILE = ".bioapi.key"
 
 

@@ -12,17 +12,6 @@ from biocolab_accessor.connection.connector import EConnector
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument, MissingCredentials, public
 from biocolab_accessor.security.redaction import sealed, without_frames
 
-__all__ = [
-    "connect",
-    "current",
-    "drop_default",
-    "how_to_reconnect",
-    "move_default",
-    "push_default",
-    "share_credentials",
-    "unshare_credentials",
-]
-
 _PREFIXES = {"bioflex": "bioflex", "bbrowserx": "private", "talk2data": "public"}
 
 _lock = threading.Lock()

@@ -38,24 +38,6 @@ from biocolab_accessor.errors import BiocolabError, public
 from biocolab_accessor.messages import warn
 from biocolab_accessor.platforms import expect_regular, is_open_elsewhere, open_to_others, private_folder, replace, sync
 
-__all__ = [
-    "ENTRY",
-    "FILE",
-    "Arrays",
-    "Cache",
-    "CacheInfo",
-    "CachedArrays",
-    "Entry",
-    "cache",
-    "cached",
-    "describe",
-    "file_sum",
-    "kept_file",
-    "mapped",
-    "touch",
-    "write",
-]
-
 logger = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -24,8 +24,6 @@ from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.io.values import is_plain
 from biocolab_accessor.messages import counted, listing, natural_key, quoted
 
-__all__ = ["TextForm", "as_text", "category_texts", "needs_text", "parsed"]
-
 _MOST_READ_AGAIN = 1_000
 _PLAIN = ("string", "integer", "floating", "boolean", "empty")
 _TIMES = ("datetime", "datetime64", "timedelta", "timedelta64", "period", "interval")

@@ -18,20 +18,6 @@ from biocolab_accessor.io.values import integers as whole_numbers
 from biocolab_accessor.io.values import loss
 from biocolab_accessor.messages import counted, did_you_mean, listing, naturally_sorted, quoted
 
-__all__ = [
-    "Verdict",
-    "Verdicts",
-    "as_frame",
-    "batches_of",
-    "chosen_columns",
-    "judge",
-    "judge_each",
-    "labels_of",
-    "named_by",
-    "numeric_verdict",
-    "plain_verdict",
-]
-
 
 @dataclass(frozen=True)
 class Verdict:

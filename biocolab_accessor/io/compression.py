@@ -22,17 +22,6 @@ from numpy.typing import NDArray
 from biocolab_accessor.concurrency import THREADS, result
 from biocolab_accessor.io.memory import empty_pages
 
-__all__ = [
-    "GZIP",
-    "PIPELINES",
-    "Compression",
-    "can_inflate",
-    "deflate_shuffled",
-    "filters_of",
-    "plain_chunk",
-    "read_deflated",
-]
-
 GZIP = {"compression": "gzip", "compression_opts": 1}
 """Arguments of `create_dataset` for gzip; with shuffle if values have several bytes."""
 

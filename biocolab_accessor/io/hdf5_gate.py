@@ -31,8 +31,6 @@ from biocolab_accessor.io.hdf5_layout import (
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import opened_regular
 
-__all__ = ["Foreign", "Gate", "expect_harmless", "is_hdf5", "opened_foreign"]
-
 READING = (
     OSError,
     RuntimeError,

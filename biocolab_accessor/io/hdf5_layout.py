@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from biocolab_accessor.io.compression import PIPELINES, plain_chunk
 
-__all__ = ["HeapPointers", "Memory", "attribute_bytes", "declared_in_heap", "heap_pointers", "lengths_in", "reading"]
-
 Read = Callable[[int, int], bytes]
 
 _ATTRIBUTE, _CONTINUATION = 0x0C, 0x10

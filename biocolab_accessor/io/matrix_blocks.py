@@ -20,23 +20,6 @@ from biocolab_accessor.errors import InvalidValues
 from biocolab_accessor.io.hdf5_gate import expect_harmless, opened_foreign
 from biocolab_accessor.messages import quoted
 
-__all__ = [
-    "Slot",
-    "Source",
-    "canonical",
-    "expect_own_values",
-    "expect_whole",
-    "expect_within",
-    "filled_slots",
-    "mark_as_passed",
-    "may_repeat",
-    "row_blocks",
-    "row_pieces",
-    "source_of",
-    "values",
-    "values_of",
-]
-
 
 def expect_whole(matrix: Any) -> None:
     """Refuse a sparse matrix whose pointers do not fit its values: SciPy trusts them, and would crash."""

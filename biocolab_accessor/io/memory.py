@@ -22,8 +22,6 @@ from numpy.typing import NDArray
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import TooLarge
 
-__all__ = ["SharedBudget", "budget", "empty_pages", "expect_room", "expect_room_for_text", "instead", "release"]
-
 _CAN_RELEASE = hasattr(mmap.mmap, "madvise") and hasattr(mmap, "MADV_DONTNEED") and hasattr(mmap, "MAP_ANONYMOUS")
 _LEAST, _LARGE = 1 << 20, 4 << 20
 

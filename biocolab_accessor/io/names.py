@@ -16,22 +16,6 @@ import numpy as np
 
 from biocolab_accessor.platforms import safe_file_name
 
-__all__ = [
-    "batch_names",
-    "computed_embedding",
-    "distinct",
-    "escaped",
-    "is_barcodes",
-    "key_as_text",
-    "needs_escape",
-    "restored",
-    "safe_name",
-    "sent_name",
-    "unescaped",
-    "unwritable_key",
-    "unwritable_text",
-]
-
 _MARK = "~biocolab"
 _BARCODES = ("barcodes", "barcode")
 

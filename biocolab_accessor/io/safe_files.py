@@ -19,8 +19,6 @@ from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.messages import shown
 from biocolab_accessor.platforms import expanded, is_open_elsewhere, replace
 
-__all__ = ["SafeFile", "replacing", "target_path"]
-
 _Item = TypeVar("_Item")
 
 

@@ -24,21 +24,6 @@ from scipy import sparse
 from biocolab_accessor.concurrency import THREADS, each, in_order
 from biocolab_accessor.io.memory import empty_pages, release
 
-__all__ = [
-    "PEAK",
-    "SHORT",
-    "Scratch",
-    "StoredStripes",
-    "csr_of_csc",
-    "is_canonical",
-    "join_rows",
-    "join_stripes",
-    "shorten",
-    "spans",
-    "transpose_stripe",
-    "write_stripes",
-]
-
 try:  # private, but the only way to give SciPy buffers of our own
     from scipy.sparse import _sparsetools as _kernels
 except ImportError:

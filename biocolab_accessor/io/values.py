@@ -20,24 +20,6 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.messages import quoted
 
-__all__ = [
-    "Loss",
-    "Wire",
-    "carried",
-    "changed_beyond_rounding",
-    "encode",
-    "exact_in",
-    "integers",
-    "is_plain",
-    "labelled",
-    "loss",
-    "numbers",
-    "numbers_in",
-    "shared_dtype",
-    "table_of",
-    "text_index",
-]
-
 Wire = Literal["json", "float32"]
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|-?\.[0-9]+")

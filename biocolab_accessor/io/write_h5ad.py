@@ -32,8 +32,6 @@ from biocolab_accessor.io.safe_files import SafeFile, replacing
 from biocolab_accessor.io.values import exact_in
 from biocolab_accessor.messages import quoted
 
-__all__ = ["write_array", "write_csr", "write_h5ad", "write_text"]
-
 
 def write_text(group: h5py.Group, name: str, texts: NDArray[Any], dataset_kwargs: dict[str, Any]) -> bool:
     """Write an array of strings as anndata does; False, and nothing written, if it is not all valid text."""

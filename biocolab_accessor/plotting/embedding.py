@@ -28,7 +28,8 @@ from biocolab_accessor.plotting.style import (
     label_width,
 )
 
-__all__ = ["LegendLoc", "draw_embedding"]
+# scanpy.pl.embedding (seen with 1.11 and 1.12) leaves categories that begin with "_" out of its legend, fails if there
+# are a category "NA" and missing values, and draws its color bar through pyplot's current figure.
 
 LegendLoc = Literal["right margin", "on data", "none"]
 

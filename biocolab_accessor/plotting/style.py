@@ -13,19 +13,6 @@ from matplotlib.transforms import ScaledTranslation, Transform
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.messages import did_you_mean, quoted
 
-__all__ = [
-    "KEPT",
-    "MISSING",
-    "REMOVED",
-    "Picture",
-    "axes_of",
-    "category_colors",
-    "expect_cmap",
-    "figure_of",
-    "inches_from_corner",
-    "label_width",
-]
-
 # Okabe and Ito's color-blind safe palette, without black, which is for text and lines.
 _FEW = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 MISSING = "#D3D3D3"

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.plotting.style import KEPT, REMOVED, Picture, label_width
 
-__all__ = ["plot_filters"]
-
 _MOST_POINTS = 20_000
 _MOST_BATCHES = 500
 _MOST_FOR_DENSITY = 5_000

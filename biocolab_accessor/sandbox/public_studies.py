@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from biocolab_accessor.check.files import open_h5ad
 from biocolab_accessor.check.matrix_choice import choose_matrix
-from biocolab_accessor.check.run import open_h5ad
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
 from biocolab_accessor.io.hdf5_gate import opened_foreign
 from biocolab_accessor.io.matrix_blocks import Slot
@@ -27,18 +27,6 @@ from biocolab_accessor.sandbox.processing.cells import Cells
 from biocolab_accessor.sandbox.processing.readers import cells_of_anndata
 from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.catalog import PUBLIC, StudyRecord
-
-__all__ = [
-    "DATABASE_ID",
-    "SPECIES",
-    "VERSIONS",
-    "add_public",
-    "celltypist_sample",
-    "has_celltypist",
-    "list_public",
-    "pbmc68k",
-    "seed",
-]
 
 DATABASE_ID = "5010c7d573ae4ff2b9691422b99aa2cd"
 """One id for all databases, as on the real server."""

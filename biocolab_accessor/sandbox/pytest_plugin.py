@@ -14,8 +14,6 @@ import pytest
 if TYPE_CHECKING:
     from biocolab_accessor.sandbox.server import Sandbox
 
-__all__ = ["biocolab_sandbox", "biocolab_sandbox_session"]
-
 
 @pytest.fixture(scope="session")
 def biocolab_sandbox_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:

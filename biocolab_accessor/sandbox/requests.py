@@ -28,30 +28,6 @@ from biocolab_accessor.sandbox.store.files import private_file
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "LONGEST_FILE",
-    "LONGEST_METADATA",
-    "HTTPError",
-    "LargeFile",
-    "Ledger",
-    "RequestRecord",
-    "failure",
-    "form",
-    "gene_positions",
-    "is_long",
-    "json_body",
-    "json_file",
-    "json_object",
-    "masked_token",
-    "number",
-    "optional_text",
-    "pieces",
-    "route_name",
-    "save_body",
-    "text",
-    "texts",
-]
-
 _DEEPEST = 64
 _MOST_VALUES = 10_000_000
 _MOST = {(b",",): _MOST_VALUES, (b"[", b"{", b":"): 100_000}

@@ -52,8 +52,6 @@ from biocolab_accessor.security.urls import is_loopback
 if TYPE_CHECKING:
     from biocolab_accessor.studies.study import Study
 
-__all__ = ["DEFAULT_TOKEN", "Hosts", "Sandbox", "ServerThread", "listen"]
-
 logger = logging.getLogger("biocolab_accessor.sandbox")
 
 _LOOPBACK = "127.0.0.1"

@@ -25,8 +25,6 @@ from biocolab_accessor.sandbox.store.files import CATALOG_FILE, Database, privat
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder
 from biocolab_accessor.sandbox.store.uploads import Uploads
 
-__all__ = ["State", "clean_up", "open_state"]
-
 
 def open_state(folder: Path, url: str) -> State:
     """Open the data of a sandbox in a folder."""

@@ -12,8 +12,6 @@ from typing import Any, TypeVar
 
 from biocolab_accessor.errors import InvalidToken
 
-__all__ = ["Secret", "redacted", "redacting", "sealed", "without_frames"]
-
 
 class _Sealed:
     """A value that was passed as a token, unchecked; false if it is None or empty."""

@@ -17,17 +17,6 @@ import urllib3
 from biocolab_accessor.errors import InsecureHost, InvalidHost, InvalidResponse, RedirectRefused
 from biocolab_accessor.messages import quoted
 
-__all__ = [
-    "file_url",
-    "is_loopback",
-    "normalize_host",
-    "origin",
-    "redirect_url",
-    "route_url",
-    "same_origin_url",
-    "without_user",
-]
-
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # All characters of an address (RFC 3986); everything else is percent-encoded.

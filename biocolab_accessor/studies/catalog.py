@@ -36,25 +36,6 @@ if TYPE_CHECKING:
     from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
     from biocolab_accessor.clients.bioflex import BioFlexConnection, Database
 
-__all__ = [
-    "PUBLIC_STUDIES",
-    "buckets",
-    "connector_of",
-    "database",
-    "databases",
-    "expect_group_in_last_list",
-    "expression_summary",
-    "group_id_of",
-    "groups",
-    "list_groups",
-    "list_studies",
-    "studies",
-    "study",
-    "study_of_database",
-    "study_of_group",
-    "study_of_origin",
-]
-
 
 @public
 def databases() -> list[Database]:

@@ -17,8 +17,6 @@ from biocolab_accessor.messages import counted, did_you_mean, listing, quoted
 from biocolab_accessor.protocol import TITLES
 from biocolab_accessor.studies.conversion import unique_names
 
-__all__ = ["Style", "add_to_bibliography", "cite", "doi_of"]
-
 Style = Literal["bibtex", "text", "methods"]
 
 Facts = Mapping[str, Any]

@@ -37,8 +37,6 @@ from biocolab_accessor.studies.selection import (
 from biocolab_accessor.studies.study import Study, address_of, facts_of, parts_of
 from biocolab_accessor.studies.union import Join, expect_join, union
 
-__all__ = ["Collection", "collection"]
-
 _MOST_SHOWN = 20
 _ALTERNATIVE = "use collection.lazy(folder=folder) or collection.to_zarr(path), or ask for genes="
 

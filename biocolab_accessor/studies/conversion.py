@@ -31,26 +31,6 @@ from biocolab_accessor.protocol import argument_names
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-__all__ = [
-    "ObsColumn",
-    "align",
-    "categorical",
-    "column",
-    "expect_shape",
-    "expect_spatial",
-    "gene_names",
-    "gene_stripes",
-    "obsm_keys",
-    "owner",
-    "radius_of",
-    "select_embeddings",
-    "select_fields",
-    "select_genes",
-    "spatial_data",
-    "to_obsm",
-    "unique_names",
-]
-
 
 def obsm_keys(names: list[str]) -> dict[str, str]:
     """The key of obsm for each name of an embedding."""

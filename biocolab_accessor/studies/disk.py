@@ -39,8 +39,6 @@ from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 from biocolab_accessor.studies.selection import Selection, selected, without_unused_labels
 from biocolab_accessor.studies.study_data import StudyParts
 
-__all__ = ["expect_same", "file_of_study", "open_backed", "open_lazily", "safe_names", "write_study"]
-
 # Non-zeros per stripe. Each takes 8 bytes as received, 8 transposed and at most 8 while it is written. Three stripes
 # are processed at once, so each may take an eighth of the budget.
 _MOST, _LEAST = 2 << 20, 64 << 10

@@ -24,8 +24,6 @@ from biocolab_accessor.studies.lock import recorder
 from biocolab_accessor.studies.selection import Selection
 from biocolab_accessor.studies.study import Study, address_of, parts_of
 
-__all__ = ["fetch_all", "fetch_part", "write_all", "write_part"]
-
 _AT_ONCE = 4
 _RETRIES = 3
 

@@ -22,19 +22,6 @@ from biocolab_accessor.studies.selection import FetchPlan, Selection, selected
 from biocolab_accessor.studies.sources import add_term_columns
 from biocolab_accessor.studies.study_data import StudyParts
 
-__all__ = [
-    "SAMPLE_SIZE",
-    "bytes_of",
-    "embeddings_of",
-    "fetch",
-    "obs_of",
-    "origin",
-    "plan_fetch",
-    "selected_genes",
-    "var_of",
-    "warn_where_no_counts",
-]
-
 _ALTERNATIVE = (
     "use format='csr', study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(path), or ask for genes="
 )

@@ -24,22 +24,6 @@ from biocolab_accessor.platforms import opened_regular
 from biocolab_accessor.protocol import SOURCES
 from biocolab_accessor.studies.sources import StudySource
 
-__all__ = [
-    "DataLock",
-    "Entry",
-    "MatrixHash",
-    "Recorder",
-    "lock",
-    "read_lock",
-    "recorded_stripes",
-    "recorder",
-    "recording",
-    "sha_of_array",
-    "sha_of_column",
-    "sha_of_matrix",
-    "sha_of_names",
-]
-
 _VERSION = 1
 _PARTS = {"barcodes", "features", "obs", "obsm", "cell_centers", "terms", "matrix", "genes"}
 

@@ -20,8 +20,6 @@ from pandas.api.types import is_bool_dtype
 from biocolab_accessor.errors import InvalidFilter, UnknownField
 from biocolab_accessor.messages import did_you_mean, listing, quoted, warn
 
-__all__ = ["ObsFilter", "kind_of", "labels_of"]
-
 # Python's parser and the functions below recurse: these limits end a hostile text early.
 _MOST_CHARACTERS, _MOST_LEVELS = 10_000, 50
 _MOST_SHOWN = 60

@@ -19,19 +19,6 @@ if TYPE_CHECKING:
 
     from biocolab_accessor.submit.submission import Submission
 
-__all__ = [
-    "KEY",
-    "facts_in",
-    "names_of_embeddings",
-    "origin_of",
-    "original_names",
-    "origins_in",
-    "read_provenance",
-    "remember_sent",
-    "submission_of",
-    "submission_with_cells",
-]
-
 KEY = "biocolab"
 _PACKAGES = ("biocolab_accessor", "anndata", "bioflex", "bioturing-connector")
 

@@ -16,8 +16,6 @@ from biocolab_accessor.studies.lock import Entry, Recorder, read_lock, recording
 from biocolab_accessor.studies.study import parts_of
 from biocolab_accessor.studies.study_data import StudyParts
 
-__all__ = ["replay"]
-
 
 @public
 def replay(path: str | Path = "biocolab.lock", check: bool = True) -> pd.DataFrame:

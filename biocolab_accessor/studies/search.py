@@ -34,8 +34,6 @@ from biocolab_accessor.studies.sources import Term, read_terms
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 
-__all__ = ["forget_lists", "look_up", "search", "words_of"]
-
 _COLUMNS = ["study", "source", "group", "species", "title", "n_cells", "matched", "reference", "uuid"]
 _WEIGHTS = {"id": 4.0, "title": 3.0, "authors": 1.5, "abstract": 1.0}
 _TERM, _BELOW = 4.0, 3.5  # a term itself, and a term below it

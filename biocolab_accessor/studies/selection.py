@@ -28,19 +28,6 @@ from biocolab_accessor.studies.obs_filter import ObsFilter, labels_of
 from biocolab_accessor.studies.sources import StudySource, Term
 from biocolab_accessor.studies.study_data import StudyParts
 
-__all__ = [
-    "FetchPlan",
-    "Selection",
-    "SomeCells",
-    "Wanted",
-    "no_cells",
-    "rows_of_cells",
-    "selected",
-    "takes_wanted",
-    "without_unused_labels",
-]
-
-
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 

@@ -34,8 +34,6 @@ from biocolab_accessor.studies.lock import (
 )
 from biocolab_accessor.studies.sources import StudySource, Term
 
-__all__ = ["StudyParts"]
-
 _Matrix = TypeVar("_Matrix", sparse.csc_matrix, sparse.csr_matrix)
 
 _MOST_LISTED = 12

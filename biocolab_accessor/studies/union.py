@@ -19,8 +19,6 @@ from biocolab_accessor.studies.conversion import unique_names
 from biocolab_accessor.studies.obs_filter import kind_of
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 
-__all__ = ["Join", "expect_join", "union"]
-
 Join = Literal["inner", "outer"]
 
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from biocolab_accessor.submit.submission import Submission
 
-__all__ = ["committing", "follow", "followed", "is_followed", "stop", "withdraw"]
-
 logger = logging.getLogger("biocolab_accessor.submit")
 
 _SECONDS_TO_TRY_AGAIN = 30.0

@@ -49,8 +49,6 @@ from biocolab_accessor.submit.submission import (
     warn_of_restart,
 )
 
-__all__ = ["Outgoing", "call_of", "chunk_bytes", "delivery", "outgoing", "upload"]
-
 _SMALLEST_CHUNK = 64 * 1024
 
 

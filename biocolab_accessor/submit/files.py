@@ -21,9 +21,17 @@ from anndata import AnnData
 from filelock import FileLock
 from filelock import Timeout as LockTimeout
 
-from biocolab_accessor.check.files import MTX_PARTS, check_10x_h5, check_mtx, parts_in, pipeline_in, study_type_of
+from biocolab_accessor.check.files import (
+    MTX_PARTS,
+    check_10x_h5,
+    check_mtx,
+    open_h5ad,
+    parts_in,
+    pipeline_in,
+    study_type_of,
+)
 from biocolab_accessor.check.report import Report
-from biocolab_accessor.check.run import Checked, check_file, open_h5ad
+from biocolab_accessor.check.run import Checked, check_file
 from biocolab_accessor.check.tables import check_table_file
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, MissingFile, UnknownField
 from biocolab_accessor.io.columns import as_frame
@@ -43,18 +51,6 @@ from biocolab_accessor.submit.plan import (
     plan_of_refused,
 )
 from biocolab_accessor.submit.write import write_plan
-
-__all__ = [
-    "Payload",
-    "as_entries",
-    "check_readable",
-    "collect",
-    "plan_h5ad_files",
-    "prepare_h5ad_files",
-    "scratch_folder",
-    "study_type_number",
-    "study_type_of_files",
-]
 
 _LENS = {7: "Lens Bulk", 8: "Lens Bulk", 12: "Lens Bulk", 13: "Lens Bulk"}
 

@@ -30,21 +30,6 @@ from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidFile
 from biocolab_accessor.platforms import expect_regular, open_to_others, private_folder, remove_file, try_lock
 
-__all__ = [
-    "Entry",
-    "Known",
-    "drop",
-    "entry",
-    "every",
-    "finish",
-    "folder_lock",
-    "forget",
-    "of_task",
-    "only",
-    "path_of_task",
-    "renew",
-]
-
 logger = logging.getLogger("biocolab_accessor.submit")
 
 _SECONDS_KEPT = 30 * 86400

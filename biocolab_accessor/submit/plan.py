@@ -22,31 +22,11 @@ from biocolab_accessor.io.matrix_blocks import Slot, filled_slots
 from biocolab_accessor.io.names import batch_names, key_as_text, safe_name, sent_name
 from biocolab_accessor.messages import about_megabytes, counted, did_you_mean, facts_table, listing, quoted
 from biocolab_accessor.protocol import Filters, argument_names, known_species
-from biocolab_accessor.submit.write import Encoded, EncodedObsm, encode, encoded_frame, encoded_obsm, var_of
+from biocolab_accessor.submit.write import Encoded, EncodedObsm, encode, encoded_obsm, var_of
 
 if TYPE_CHECKING:
     from biocolab_accessor.check.report import Finding
     from biocolab_accessor.protocol import Server
-
-__all__ = [
-    "Batch",
-    "Encoded",
-    "EncodedObsm",
-    "FilesPlan",
-    "Filters",
-    "Plan",
-    "Strictness",
-    "StudyRequest",
-    "columns_chosen",
-    "encode",
-    "encoded_frame",
-    "encoded_obsm",
-    "expect_column",
-    "expect_strictness",
-    "plan_of",
-    "plan_of_refused",
-    "plan_submission",
-]
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from biocolab_accessor.protocol import Server
     from biocolab_accessor.submit.submission import Submission
 
-__all__ = ["NOT_RUNNING", "BrokenOff", "find", "not_a_study_yet", "submissions"]
-
 NOT_RUNNING = "the sandbox at that address is not running"
 _SHORTEST_START = 4
 _SECONDS_TO_ANSWER = 0.5

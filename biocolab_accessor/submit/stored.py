@@ -14,8 +14,6 @@ from biocolab_accessor.submit.files import as_entries, study_type_number
 from biocolab_accessor.submit.plan import StudyRequest
 from biocolab_accessor.submit.submission import Submission, follow, warn_of_namesakes
 
-__all__ = ["submit_from_s3", "submit_from_server"]
-
 
 @public
 def submit_from_s3(

@@ -35,20 +35,6 @@ if TYPE_CHECKING:
     from biocolab_accessor.protocol import Server
     from biocolab_accessor.studies.study import Study
 
-__all__ = [
-    "Sent",
-    "Submission",
-    "call_of",
-    "connector_to",
-    "follow",
-    "studies_in_group",
-    "studies_with_id",
-    "submission",
-    "warn_of_namesakes",
-    "warn_of_restart",
-    "was_lost",
-]
-
 logger = logging.getLogger("biocolab_accessor.submit")
 
 

@@ -42,8 +42,6 @@ from biocolab_accessor.submit.write import tables_of, write_plan
 if TYPE_CHECKING:
     from biocolab_accessor.check.report import Finding
 
-__all__ = ["submit_anndata", "submit_files", "to_h5ad"]
-
 _COUNTS_BY_DEFINITION = {STUDY_TYPES["h5_10x"], STUDY_TYPES["mtx_10x"]}
 
 

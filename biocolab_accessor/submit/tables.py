@@ -18,8 +18,6 @@ from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidName
 from biocolab_accessor.io.names import distinct
 from biocolab_accessor.messages import counted, listing, quoted
 
-__all__ = ["converted", "genes_of", "matrix_type_of_tables", "names_of_tables", "to_anndata", "with_tabs"]
-
 _VALUES_AT_ONCE = 1 << 22
 _LARGEST_WHOLE = 2**53
 _OTHER_THAN_DIGITS = re.compile(r'[^0-9\t\r\n"]')

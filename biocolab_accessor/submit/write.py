@@ -27,19 +27,6 @@ from biocolab_accessor.messages import quoted
 if TYPE_CHECKING:
     from biocolab_accessor.submit.plan import Plan
 
-__all__ = [
-    "Encoded",
-    "EncodedObsm",
-    "Tables",
-    "encode",
-    "encoded_frame",
-    "encoded_obsm",
-    "rows_of",
-    "tables_of",
-    "var_of",
-    "write_plan",
-]
-
 
 def encoded_frame(
     frame: pd.DataFrame, where: str, verdicts: Sequence[tuple[Any, Verdict]] | None = None

@@ -15,8 +15,6 @@ from biocolab_accessor.io.column_text import category_texts, parsed
 from biocolab_accessor.io.values import exact_in
 from biocolab_accessor.messages import counted, listing, quoted
 
-__all__ = ["TRUTH", "is_sent_as_text", "restore", "take"]
-
 TRUTH = {"False": False, "True": True}
 """Booleans as sent: the protocol has numbers and strings only."""
 

@@ -20,18 +20,6 @@ from biocolab_accessor.studies.provenance import read_provenance, submission_of,
 from biocolab_accessor.studies.study import Study
 from biocolab_accessor.submit.submission import Submission, call_of
 
-__all__ = [
-    "OBS_REMEDY",
-    "Match",
-    "MatchReport",
-    "Target",
-    "barcodes_of",
-    "match",
-    "origin_or",
-    "study_meant",
-    "study_of_object",
-]
-
 
 @dataclass(frozen=True)
 class MatchReport:

@@ -20,8 +20,6 @@ from biocolab_accessor.studies.study_data import StudyParts
 from biocolab_accessor.sync.dtypes import TRUTH, restore, take
 from biocolab_accessor.sync.match import OBS_REMEDY, Match, MatchReport, barcodes_of, match
 
-__all__ = ["pull_embeddings", "pull_metadata", "pull_spatial", "pull_var"]
-
 _UNASSIGNED = "Unassigned"
 
 

@@ -36,8 +36,6 @@ from biocolab_accessor.studies.study_data import StudyParts
 from biocolab_accessor.sync.dtypes import is_sent_as_text, restore, take
 from biocolab_accessor.sync.match import OBS_REMEDY, Match, MatchReport, Target, barcodes_of, match, study_meant
 
-__all__ = ["Missing", "push_metadata", "submit_metadata", "submit_metadata_file", "verified"]
-
 
 def verified(cells: pd.DataFrame, parts: StudyParts, rows: NDArray[np.intp]) -> list[str]:
     """Fetch sent columns, warn of changed values, and return these and changed dtypes as notes for the report."""

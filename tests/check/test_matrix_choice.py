@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from biocolab_accessor.check.matrix_choice import choose_matrix, decide, describe
+from biocolab_accessor.check.matrix_choice import choose_matrix, decide
+from biocolab_accessor.check.matrix_stats import describe
 from biocolab_accessor.errors import EmptyAnnData, InvalidArgument, InvalidValues, NoCounts
 from biocolab_accessor.io.matrix_blocks import Slot
 

@@ -18,7 +18,7 @@ import pytest
 import requests
 
 import biocolab_accessor as bc
-from biocolab_accessor.sandbox.server import DEFAULT_TOKEN
+from biocolab_accessor.sandbox.store.catalog import DEFAULT_TOKEN
 from tests.patience import PATIENCE
 from tests.warm import Program, start_python
 

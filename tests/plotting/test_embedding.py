@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.plotting.embedding import draw_embedding
@@ -41,6 +42,17 @@ class TestEmbedding:
             ("x", "blue"),
             ("NA", MISSING),
         ]
+
+    def test_a_category_that_begins_with_an_underscore_is_in_the_legend(self) -> None:
+        axes = draw_embedding(points()[:2], pd.Series(["_a", "b"]), axis_name="UMAP").axes[0]
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["_a", "b"]
+
+    def test_given_axes_of_subfigures_are_drawn_on(self) -> None:
+        figure = Figure(layout="constrained")
+        axes = [part.subplots() for part in figure.subfigures(1, 2)]
+        for each, values in zip(axes, (pd.Series(["a", "b"] * 300), pd.Series(np.arange(600))), strict=True):
+            assert draw_embedding(points(), values, axis_name="UMAP", ax=each) is figure
+            assert sum(len(drawn.get_offsets()) for drawn in each.collections) == 600
 
     def test_an_unknown_color_map_is_refused(self) -> None:
         with pytest.raises(InvalidArgument, match="cmap is 'rde'"):

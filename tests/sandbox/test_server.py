@@ -19,7 +19,8 @@ import biocolab_accessor as bc
 from biocolab_accessor.connection.default import drop_default
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, SandboxError, UnknownGene
 from biocolab_accessor.sandbox.processing import tasks
-from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
+from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.sandbox.store.catalog import DEFAULT_TOKEN
 from tests.patience import PATIENCE
 
 

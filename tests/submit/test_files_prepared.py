@@ -12,9 +12,10 @@ import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor.errors import EmptyAnnData, InvalidNames, InvalidValues
+from biocolab_accessor.protocol import Filters
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.submit.files import prepare_h5ad_files
-from biocolab_accessor.submit.plan import Filters, StudyRequest
+from biocolab_accessor.submit.plan import StudyRequest
 
 
 def write(path: Path, values: np.ndarray, **tables: pd.DataFrame) -> Path:

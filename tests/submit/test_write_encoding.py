@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.submit.plan import encoded_frame, encoded_obsm
-from biocolab_accessor.submit.write import rows_of
+from biocolab_accessor.submit.write import encoded_frame, encoded_obsm, rows_of
 
 OLD = {"array", "string-array", "categorical", "dataframe"}
 

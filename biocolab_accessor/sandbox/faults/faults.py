@@ -22,8 +22,6 @@ from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.messages import did_you_mean, quoted
 from biocolab_accessor.sandbox.requests import route_name
 
-__all__ = ["CORRUPTIONS", "KINDS", "Fault", "Faults", "corrupt"]
-
 KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "status": (
         "an HTTP error status, with {'detail': …}",

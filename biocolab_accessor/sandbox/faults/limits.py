@@ -21,8 +21,6 @@ from biocolab_accessor.platforms import most_open_files
 from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.security.urls import is_loopback
 
-__all__ = ["OriginMiddleware", "Protocol", "most_connections"]
-
 _AUTHORITY = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)
 
 

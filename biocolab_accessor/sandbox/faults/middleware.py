@@ -24,8 +24,6 @@ from biocolab_accessor.sandbox.faults.faults import Fault, Faults, corrupt
 from biocolab_accessor.sandbox.faults.limits import Protocol
 from biocolab_accessor.sandbox.requests import HTTPError, Ledger, RequestRecord, json_body, masked_token, route_name
 
-__all__ = ["CONTROL", "FaultMiddleware", "control_routes"]
-
 CONTROL = "/_sandbox/"
 """Prefix of the routes that control the sandbox itself, which faults never affect."""
 

@@ -15,17 +15,6 @@ from scipy import sparse
 from biocolab_accessor.errors import BiocolabError
 from biocolab_accessor.io.values import numbers, shared_dtype
 
-__all__ = [
-    "SPATIAL_KEYS",
-    "Cells",
-    "ProcessingError",
-    "cell_totals",
-    "join_batches",
-    "keep_cells",
-    "lognorm",
-    "reading",
-]
-
 SPATIAL_KEYS = ("spatial", "X_spatial")
 """Keys of obsm with cell coordinates. They are also served as JSON and therefore kept exactly, not as float32."""
 

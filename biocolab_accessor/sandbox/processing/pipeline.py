@@ -24,8 +24,6 @@ from biocolab_accessor.sandbox.processing.readers import read_batch
 from biocolab_accessor.sandbox.processing.spatial import SPATIAL, UNREAD, read_spatial
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder
 
-__all__ = ["FuzzyGraph", "process"]
-
 _CHUNK = 4096
 _STEPS = 64
 _TOLERANCE = 1e-5

@@ -26,24 +26,6 @@ from biocolab_accessor.sandbox.processing.cells import SPATIAL_KEYS, Cells, Proc
 from biocolab_accessor.sandbox.requests import HTTPError, text
 from biocolab_accessor.sandbox.store.buckets import Bucket, inside
 
-__all__ = [
-    "MTX_10X",
-    "READABLE",
-    "STUDY_TYPES",
-    "Batch",
-    "bucket_batches",
-    "cells_of_anndata",
-    "fetch",
-    "fetched",
-    "folder_batches",
-    "key_of",
-    "named_parts",
-    "read_10x_h5",
-    "read_batch",
-    "read_h5ad",
-    "uploaded_batches",
-]
-
 H5_10X, H5AD, MTX_10X, TSV = 1, 2, 3, 6
 READABLE = {H5_10X, H5AD, MTX_10X, TSV}
 """Study types that the sandbox reads."""

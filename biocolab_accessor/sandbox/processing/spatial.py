@@ -21,8 +21,6 @@ from biocolab_accessor.sandbox.processing.readers import cells_of_anndata, read_
 from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.store.buckets import Bucket
 
-__all__ = ["BULK", "PROTEOMICS", "SC", "SPATIAL", "UNREAD", "bucket_folder", "read_spatial", "uploaded_parts"]
-
 DSP, VISIUM, VISIUM_RDS, VISIUM_ANN = 7, 8, 12, 13
 
 BULK: dict[int, tuple[str, ...]] = {

@@ -25,8 +25,6 @@ from biocolab_accessor.platforms import detached, library_folders
 from biocolab_accessor.sandbox.store.catalog import Catalog
 from biocolab_accessor.sandbox.store.files import private_file, publish
 
-__all__ = ["TaskRunner", "worker_environment"]
-
 logger = logging.getLogger("biocolab_accessor.sandbox")
 
 Say = Callable[[str], object]

@@ -16,8 +16,6 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, TextIO
 
-__all__ = ["main"]
-
 
 def main() -> None:
     """Run jobs until the input ends."""

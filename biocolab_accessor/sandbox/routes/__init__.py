@@ -34,8 +34,6 @@ from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.files import remove
 from biocolab_accessor.sandbox.store.uploads import receive
 
-__all__ = ["make_app", "route_names"]
-
 logger = logging.getLogger("biocolab_accessor.sandbox")
 
 _HEADER = "bioturing-api-token"

@@ -16,8 +16,6 @@ from biocolab_accessor.sandbox.requests import HTTPError, text
 from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.catalog import PUBLIC
 
-__all__ = ["ROUTES", "expect_group", "ok", "studio_routes"]
-
 Body = Mapping[str, Any]
 
 

@@ -16,8 +16,6 @@ from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.catalog import StudyRecord
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder, encode, write_export
 
-__all__ = ["ROUTES"]
-
 Body = Mapping[str, Any]
 
 _NUMBER, _CATEGORY = 0, 1

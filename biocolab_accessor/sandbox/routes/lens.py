@@ -15,8 +15,6 @@ from biocolab_accessor.sandbox.routes.submit import start
 from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.buckets import Bucket
 
-__all__ = ["BULK_ROUTES", "SC_ROUTES"]
-
 Body = Mapping[str, Any]
 
 

@@ -27,8 +27,6 @@ from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.catalog import PUBLIC, StudyRecord, TaskRecord
 from biocolab_accessor.sandbox.store.study_folder import Column, StudyFolder, write_export
 
-__all__ = ["PageSessions", "page_routes"]
-
 _MOST = 1000
 _STAMP = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d)\] ")
 _MOST_MATCHES = 30

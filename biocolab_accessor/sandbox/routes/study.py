@@ -19,8 +19,6 @@ from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.catalog import PUBLIC, TREE, StudyRecord
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder, encode
 
-__all__ = ["ROUTES", "TERM_ROUTES", "own_study"]
-
 Body = Mapping[str, Any]
 
 

@@ -26,8 +26,6 @@ from biocolab_accessor.sandbox.store.catalog import StudyRecord, TaskRecord
 from biocolab_accessor.sandbox.store.files import remove
 from biocolab_accessor.sandbox.store.study_folder import write_export
 
-__all__ = ["ROUTES", "UPLOADS", "start"]
-
 Body = Mapping[str, Any]
 
 _H5AD = 2

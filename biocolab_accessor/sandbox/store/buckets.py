@@ -16,8 +16,6 @@ from biocolab_accessor.messages import did_you_mean, quoted
 from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.store.files import private_file, remove
 
-__all__ = ["Bucket", "Buckets"]
-
 
 @dataclass(frozen=True)
 class Bucket:

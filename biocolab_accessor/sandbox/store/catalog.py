@@ -16,22 +16,6 @@ from biocolab_accessor.messages import quoted
 from biocolab_accessor.sandbox.store.files import Database
 from biocolab_accessor.security.redaction import sealed
 
-__all__ = [
-    "ALL_MEMBERS",
-    "DEFAULT_TOKEN",
-    "PERSONAL",
-    "PUBLIC",
-    "TREE",
-    "UPLOAD_PREFIX",
-    "Accounts",
-    "Catalog",
-    "Group",
-    "StudyRecord",
-    "TaskRecord",
-    "Terms",
-    "UploadRecord",
-]
-
 DEFAULT_TOKEN = "biocolab-sandbox"
 """A publicly known token. A sandbox uses it only if it is passed as ``token=``, and on this machine only."""
 

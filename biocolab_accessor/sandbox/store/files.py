@@ -21,24 +21,6 @@ from biocolab_accessor.concurrency import ended
 from biocolab_accessor.errors import SandboxError
 from biocolab_accessor.platforms import expect_regular, is_open_elsewhere, opened_regular, replace, sync
 
-__all__ = [
-    "CATALOG_FILE",
-    "TOKEN_FILE",
-    "Database",
-    "lock_folder",
-    "make_private",
-    "new_token",
-    "private_file",
-    "private_folder",
-    "publish",
-    "remove",
-    "remove_all",
-    "remove_folder",
-    "store_port",
-    "stored_port",
-    "stored_token",
-]
-
 logger = logging.getLogger("biocolab_accessor.sandbox")
 
 CATALOG_FILE = "catalogue.sqlite"

@@ -31,8 +31,6 @@ from biocolab_accessor.sandbox.processing.cells import SPATIAL_KEYS, Cells, cell
 from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.store.files import private_file, publish, remove
 
-__all__ = ["Column", "ObsTable", "StudyFolder", "encode", "write_export"]
-
 _MOST_LABELS = 65_536
 
 

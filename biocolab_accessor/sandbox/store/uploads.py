@@ -18,8 +18,6 @@ from biocolab_accessor.sandbox.requests import HTTPError, json_object, text
 from biocolab_accessor.sandbox.store.catalog import UPLOAD_PREFIX, Catalog, UploadRecord
 from biocolab_accessor.sandbox.store.files import private_file, private_folder, publish, remove_all
 
-__all__ = ["Uploads", "receive"]
-
 _LONGEST_NAME = 500
 _LONGEST_PARAMS = 64 * 1024
 _MOST_CHUNKS = 1_000_000

@@ -16,8 +16,6 @@ from biocolab_accessor.io.values import table_of, text_index
 from biocolab_accessor.messages import listing, warn
 from biocolab_accessor.studies.conversion import ObsColumn
 
-__all__ = ["SUFFIX", "StudySource", "Term", "add_term_columns", "read_terms", "table_of_terms"]
-
 
 class StudySource(Protocol):
     """One study on one server; :class:`~biocolab_accessor.studies.study.Study` depends on this interface only."""

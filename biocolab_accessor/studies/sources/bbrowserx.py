@@ -25,8 +25,6 @@ from biocolab_accessor.security.urls import file_url
 from biocolab_accessor.studies.conversion import ObsColumn, align, column, gene_stripes
 from biocolab_accessor.studies.sources import StudySource, Term, read_terms
 
-__all__ = ["ConnectorSource"]
-
 _EXPORT_TYPES = {"h5ad": 2, "seurat": 5, "rds": 5}
 
 

@@ -24,8 +24,6 @@ from biocolab_accessor.messages import quoted
 from biocolab_accessor.studies.conversion import ObsColumn, categorical
 from biocolab_accessor.studies.sources import StudySource, Term
 
-__all__ = ["BioFlexSource"]
-
 _Part = TypeVar("_Part")
 
 

@@ -18,7 +18,8 @@ from scipy import sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor.sandbox.public_studies import celltypist_sample
-from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
+from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.sandbox.store.catalog import DEFAULT_TOKEN
 from tests.patience import PATIENCE
 
 
