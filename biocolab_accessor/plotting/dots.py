@@ -17,8 +17,8 @@ from biocolab_accessor.errors import InvalidArgument, UnknownGene
 from biocolab_accessor.messages import did_you_mean, listing, quoted
 from biocolab_accessor.plotting.style import axes_of, expect_cmap, figure_of, inches_from_corner, label_width
 
-# scanpy.pl.DotPlot (seen with 1.11 and 1.12) switches off the constrained layout of a caller's figure, so that names are
-# cut off, and leaves the caller's axes empty.
+# scanpy.pl.DotPlot (seen with 1.11 and 1.12) switches off the constrained layout of a caller's figure, so that names
+# are cut off, and leaves the caller's axes empty.
 
 _CELL = 0.3  # inches
 _LEGEND = 1.5
