@@ -258,6 +258,17 @@ class TestAnyKindOfObject:
         assert str(preview.slot) == "layers['counts']"
         pd.testing.assert_series_equal(preview.kept, expected)
 
+    def test_mitochondrial_genes_are_those_of_raw_where_its_counts_are_sent(self) -> None:
+        adata = ad.AnnData(
+            np.array([[9, 1, 0], [4, 4, 2]], np.float32), var=pd.DataFrame(index=["CD3D", "LYZ", "MT-ND1"])
+        )
+        adata.raw = adata.copy()
+        adata = adata[:, ["CD3D", "LYZ"]].copy()
+        adata.X = np.log1p(adata.X) - 0.5
+        preview = adata.biocolab.preview_filters(mt_percentage=10)
+        assert (str(preview.slot), preview.mt_genes, preview.kept.tolist()) == ("raw.X", ("MT-ND1",), [True, False])
+        np.testing.assert_allclose(preview.qc["mt_percent"], [0, 20])
+
 
 class TestRefusals:
     @pytest.mark.parametrize(
@@ -310,6 +321,7 @@ class TestWhatIsShown:
         assert text.startswith(f"FilterPreview: {n_kept} of 60 cells kept")
         assert len(text.splitlines()) < 22
         assert "9 more batches" in text
+        assert any(line.startswith("all cells ") for line in text.splitlines())
         assert "&lt;0&gt;" in html or "&lt;1&gt;" in html
         assert "<script" not in html
         assert html.count("color:inherit") >= 2

@@ -255,6 +255,16 @@ def test_a_log_of_counts_shows_which_counts_the_layer_lacks():
     assert (plan.slot, plan.n_obs) == (Slot("X"), 45)
 
 
+def test_a_log_of_counts_in_raw_is_submitted_by_the_line_of_the_fix():
+    full = counts_of(45, 12)
+    adata = make(half(full, 20))
+    adata.raw = make(np.log1p(full))
+    fix = only(adata, "BC315").fix
+    assert fix == "Put all counts into X of a copy, or submit adata.raw.to_adata() with input_matrix_type='normalized'"
+    plan = adata.raw.to_adata().biocolab.submit(dry_run=True, input_matrix_type="normalized")
+    assert (plan.slot, plan.n_obs) == (Slot("X"), 45)
+
+
 @pytest.mark.parametrize("form", ["CSR", "CSC", "dense"])
 def test_a_log_of_genes_and_proteins_shows_proteins_without_counts(form):
     rna, protein = counts_of(30, 10), counts_of(30, 4, seed=5) + 1

@@ -164,6 +164,20 @@ def test_counts_without_any_guides_are_refused_if_var_has_their_type():
     assert "20 genes" in finding.message
 
 
+def test_the_types_of_the_features_of_raw_are_those_in_its_own_var():
+    guides = np.where(np.random.default_rng(5).integers(0, 20, (N, 1)) == np.arange(20), 6, 0)
+    types = ["Gene Expression"] * G + ["CRISPR Guide Capture"] * 20
+    for in_raw in (True, False):
+        adata = make(np.log1p(np.hstack([X, guides])), counts=np.hstack([TRUE, guides * 0]))
+        raw = make(np.hstack([X, guides]))
+        (raw if in_raw else adata).var["feature_types"] = types
+        adata.raw = raw
+        messages = [finding.message for finding in found(adata, "BC315")]
+        assert [message.partition(";")[0] for message in messages] == in_raw * [
+            "has no counts for 20 genes that raw.X has values for"
+        ]
+
+
 def test_counts_that_lack_the_genes_of_one_genome_are_refused():
     adata = make(X, counts=np.where(np.arange(G) < 200, TRUE, 0))
     faint = np.where(np.arange(G) < 200, X, np.minimum(X, FIRST & (np.arange(G) % 50 == 0)))

@@ -31,13 +31,17 @@ def written(path: Path, text: str) -> Path:
     return path
 
 
-def said(path: Path, **arguments: object) -> list[tuple[str, str, str]]:
-    """Code, severity and place of each finding; and what the check says, the submission does."""
+def checked(path: Path, **arguments: object) -> list[tuple[tuple[str, str, str], str]]:
+    """Code, severity and place of each finding, and its message; and what the check says, the submission does."""
     report = bc.check(path)
     if report.errors:
         with pytest.raises(CheckFailed, match=report.errors[0].code):
             bc.submit(path, **arguments)  # type: ignore[arg-type]
-    return [(found.code, found.severity, found.path) for found in report]
+    return [((found.code, found.severity, found.path), found.message) for found in report]
+
+
+def said(path: Path) -> list[tuple[str, str, str]]:
+    return [where for where, _ in checked(path)]
 
 
 class TestTables:
@@ -51,34 +55,75 @@ class TestTables:
         np.testing.assert_array_equal(back.to_df()[GENES], VALUES.T)
 
     @pytest.mark.parametrize(
-        ("text", "code", "place"),
+        ("text", "code", "place", "message"),
         [
-            (good().to_csv(), "BC801", "x.tsv line 1"),
-            (good().to_csv(sep=";"), "BC801", "x.tsv line 1"),
-            ("one column\n1\n2\n", "BC801", "x.tsv line 1"),
-            ("gene\tc1\tc2\n", "BC801", "x.tsv"),
-            ("gene\tc1\tc2\nCD3D\t1\t2\nLYZ\t3\n", "BC801", "x.tsv line 3"),
-            ("gene\tc1\tc2\nCD3D\t1\t2\t3\t4\n", "BC801", "x.tsv line 2"),
-            ("gene\tc1\tc2\nCD3D\t1\t2\nLYZ\t3\tabc\n", "BC802", "x.tsv line 3 column 'c2'"),
-            ("gene\tc1\tc2\nCD3D\t\t2\n", "BC802", "x.tsv line 2 column 'c1'"),
-            ("gene\tc1\tc2\nCD3D\t1\tNA\n", "BC802", "x.tsv line 2 column 'c2'"),
-            ("gene\tc1\tc2\nCD3D\t1\tinf\n", "BC802", "x.tsv line 2 column 'c2'"),
-            ("gene\tc1\tc2\nCD3D\t1,5\t2\n", "BC802", "x.tsv line 2 column 'c1'"),
-            ("gene\tc1\tc1\nCD3D\t1\t2\n", "BC101", "x.tsv line 1"),
-            ("gene\tc1\tc2\n\t1\t2\n", "BC102", "x.tsv line 2 column 1"),
-            ("gene\tChr\tStart\tLength\tc1\nCD3D\tchr1\t10\t5\t2\n", "BC411", "x.tsv line 1"),
-            ("\tbarcode\tc1\nCD3D\t1\t2\n", "BC410", "x.tsv line 1"),
-            ("\tc1\tc2\nCD3D\t1\t2\nn_counts\t7\t8\n", "BC411", "x.tsv line 3"),
-            ("\tc1\tc2\nCD3D\t1\t2\n__no_feature\t7\t8\n", "BC411", "x.tsv line 3"),
-            (good().reset_index(drop=True).reindex(range(4)).to_csv(sep="\t"), None, ""),  # four lines do not tell
-            (pd.DataFrame(np.ones((30, 2), int), columns=["a", "b"]).to_csv(sep="\t"), "BC410", "x.tsv column 1"),
+            (good().to_csv(), "BC801", "x.tsv line 1", "no tabs, but ','"),
+            (good().to_csv(sep=";"), "BC801", "x.tsv line 1", "no tabs, but ';'"),
+            ("one column\n1\n2\n", "BC801", "x.tsv line 1", "no tabs, but ' '"),
+            ("gene\tc1\tc2\n", "BC801", "x.tsv", "has a header, but no values"),
+            ("gene\tc1\tc2\nCD3D\t1\t2\nLYZ\t3\n", "BC801", "x.tsv line 3", "has 2 fields, but the header has 3"),
+            ("gene\tc1\tc2\nCD3D\t1\t2\t3\t4\n", "BC801", "x.tsv line 2", "has 5 fields, but the header has 3"),
+            (
+                "gene\tc1\tc2\nCD3D\t1\t2\nLYZ\t3\tabc\n",
+                "BC802",
+                "x.tsv line 3 column 'c2'",
+                "the value 'abc' is not a finite number",
+            ),
+            ("gene\tc1\tc2\nCD3D\t\t2\n", "BC802", "x.tsv line 2 column 'c1'", "the value is missing"),
+            ("gene\tc1\tc2\nCD3D\t1\tNA\n", "BC802", "x.tsv line 2 column 'c2'", "the value is missing"),
+            (
+                "gene\tc1\tc2\nCD3D\t1\tinf\n",
+                "BC802",
+                "x.tsv line 2 column 'c2'",
+                "the value 'inf' is not a finite number",
+            ),
+            (
+                "gene\tc1\tc2\nCD3D\t1,5\t2\n",
+                "BC802",
+                "x.tsv line 2 column 'c1'",
+                "the value '1,5' is not a finite number",
+            ),
+            ("gene\tc1\tc1\nCD3D\t1\t2\n", "BC101", "x.tsv line 1", "duplicate cell names: 'c1'"),
+            ("gene\tc1\tc2\n\t1\t2\n", "BC102", "x.tsv line 2 column 1", "1 gene without a name"),
+            (
+                "gene\tChr\tStart\tLength\tc1\nCD3D\tchr1\t10\t5\t2\n",
+                "BC411",
+                "x.tsv line 1",
+                "columns that describe genes, not cells: 'Chr', 'Start', 'Length'",
+            ),
+            (
+                "\tbarcode\tc1\nCD3D\t1\t2\n",
+                "BC410",
+                "x.tsv line 1",
+                "barcode or index columns among the cells: 'barcode'",
+            ),
+            (
+                "\tc1\tc2\nCD3D\t1\t2\nn_counts\t7\t8\n",
+                "BC411",
+                "x.tsv line 3",
+                "lines of QC or annotations, not genes: 'n_counts'",
+            ),
+            (
+                "\tc1\tc2\nCD3D\t1\t2\n__no_feature\t7\t8\n",
+                "BC411",
+                "x.tsv line 3",
+                "lines of QC or annotations, not genes: '__no_feature'",
+            ),
+            (good().reset_index(drop=True).reindex(range(4)).to_csv(sep="\t"), None, "", ""),  # four lines do not tell
+            (
+                pd.DataFrame(np.ones((30, 2), int), columns=["a", "b"]).to_csv(sep="\t"),
+                "BC410",
+                "x.tsv column 1",
+                "the first column holds row numbers (0 to 29), not gene names",
+            ),
         ],
     )
     def test_a_problem_is_an_error_with_its_place(
-        self, server: Sandbox, tmp_path: Path, text: str, code: str | None, place: str
+        self, server: Sandbox, tmp_path: Path, text: str, code: str | None, place: str, message: str
     ) -> None:
-        found = said(written(tmp_path / "x.tsv", text), study_type="tsv")
-        assert found == ([(code, "error", place)] if code else [])
+        found = checked(written(tmp_path / "x.tsv", text), study_type="tsv")
+        assert [where for where, _ in found] == ([(code, "error", place)] if code else [])
+        assert all(message in text for _, text in found)
 
     @pytest.mark.parametrize(
         ("text", "code", "place", "fix"),
@@ -169,26 +214,78 @@ class TestMtx:
         np.testing.assert_array_equal(back.to_df()[GENES], VALUES.T)
 
     @pytest.mark.parametrize(
-        ("change", "code", "place"),
+        ("change", "code", "place", "message"),
         [
-            (lambda f: written(f / "barcodes.tsv", "x\nc1\nc2\nc3\n"), "BC801", "barcodes.tsv line 1"),
-            (lambda f: written(f / "barcodes.tsv", "c1\nc2\n"), "BC801", "barcodes.tsv"),
-            (lambda f: written(f / "barcodes.tsv", "c1\nc2\nc1\n"), "BC101", "barcodes.tsv"),
-            (lambda f: written(f / "features.tsv", "gene\nA\nB\nC\nD\n"), "BC801", "features.tsv line 1"),
-            (lambda f: io.mmwrite(f / "matrix.mtx", sparse.coo_matrix(VALUES.T)), "BC409", "matrix.mtx line 3"),
-            (lambda f: io.mmwrite(f / "matrix.mtx", VALUES), "BC801", "matrix.mtx line 1"),
-            (lambda f: written(f / "matrix.mtx", "4 3 1\n1 1 5\n"), "BC801", "matrix.mtx line 1"),
-            (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n9 1 1\n"), "BC801", "matrix.mtx line 4"),
-            (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n1 1\n"), "BC801", "matrix.mtx line 4"),
-            (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n1 1 -1\n"), "BC802", "matrix.mtx from line 4"),
-            (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n"), "BC801", "matrix.mtx"),
+            (
+                lambda f: written(f / "barcodes.tsv", "x\nc1\nc2\nc3\n"),
+                "BC801",
+                "barcodes.tsv line 1",
+                "'x' is a header, which servers do not expect here",
+            ),
+            (
+                lambda f: written(f / "barcodes.tsv", "c1\nc2\n"),
+                "BC801",
+                "barcodes.tsv",
+                "has 2 lines, but the matrix has 3 barcodes",
+            ),
+            (
+                lambda f: written(f / "barcodes.tsv", "c1\nc2\nc1\n"),
+                "BC101",
+                "barcodes.tsv",
+                "duplicate barcodes: 'c1'",
+            ),
+            (
+                lambda f: written(f / "features.tsv", "gene\nA\nB\nC\nD\n"),
+                "BC801",
+                "features.tsv line 1",
+                "'gene' is a header, which servers do not expect here",
+            ),
+            (
+                lambda f: io.mmwrite(f / "matrix.mtx", sparse.coo_matrix(VALUES.T)),
+                "BC409",
+                "matrix.mtx line 3",
+                "the matrix is 3 cells x 4 features",
+            ),
+            (lambda f: io.mmwrite(f / "matrix.mtx", VALUES), "BC801", "matrix.mtx line 1", "is not a sparse matrix"),
+            (
+                lambda f: written(f / "matrix.mtx", "4 3 1\n1 1 5\n"),
+                "BC801",
+                "matrix.mtx line 1",
+                "does not begin with %%MatrixMarket",
+            ),
+            (
+                lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n9 1 1\n"),
+                "BC801",
+                "matrix.mtx line 4",
+                "entry 9, 1 is outside 4 x 3",
+            ),
+            (
+                lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n1 1\n"),
+                "BC801",
+                "matrix.mtx line 4",
+                "'1 1' is not an entry of row, column and value",
+            ),
+            (
+                lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n1 1 -1\n"),
+                "BC802",
+                "matrix.mtx from line 4",
+                "among the first 5 values, 1 negative, NaN or infinite",
+            ),
+            (
+                lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n"),
+                "BC801",
+                "matrix.mtx",
+                "has 4 entries, but the header announces 5",
+            ),
         ],
     )
     def test_a_problem_is_an_error_with_its_place(
-        self, folder: Path, server: Sandbox, change: Callable[[Path], object], code: str, place: str
+        self, folder: Path, server: Sandbox, change: Callable[[Path], object], code: str, place: str, message: str
     ) -> None:
         change(folder)
-        assert said(folder, study_type="mtx_10x") == [(code, "error", place)]
+        ((where, text),) = checked(folder, study_type="mtx_10x")
+        assert where == (code, "error", place)
+        assert message in text
 
     def test_fractions_are_a_warning(self, folder: Path) -> None:
         io.mmwrite(folder / "matrix.mtx", sparse.coo_matrix(VALUES / 3))
@@ -230,25 +327,45 @@ class TestH5:
         np.testing.assert_array_equal(back.to_df()[GENES], VALUES.T)
 
     @pytest.mark.parametrize(
-        ("change", "code", "place"),
+        ("change", "code", "place", "message"),
         [
-            (set_to("shape", [4, 5]), "BC801", "x.h5 /matrix/barcodes"),
-            (set_to("barcodes", np.array(["c1", "c2", "c1"], "S")), "BC101", "x.h5 /matrix/barcodes"),
-            (set_to("indices", [0, 9, 1, 0, 3]), "BC801", "x.h5 /matrix/indices"),
-            (set_to("data", np.array([1, 2, -3, 4, 5])), "BC802", "x.h5 /matrix/data"),
-            (set_to("data", [1, 2, 3]), "BC801", "x.h5 /matrix/indices"),
-            (set_to("indptr", [0, 2, 3, 4]), "BC801", "x.h5 /matrix/indptr"),
-            (set_to("data", None), "BC801", "x.h5 /matrix"),
-            (set_to("features", None), "BC801", "x.h5 /matrix"),
+            (
+                set_to("shape", [4, 5]),
+                "BC801",
+                "x.h5 /matrix/barcodes",
+                "has 3 entries, but 5 cells x 4 features need 5",
+            ),
+            (
+                set_to("barcodes", np.array(["c1", "c2", "c1"], "S")),
+                "BC101",
+                "x.h5 /matrix/barcodes",
+                "duplicate barcodes: 'c1'",
+            ),
+            (set_to("indices", [0, 9, 1, 0, 3]), "BC801", "x.h5 /matrix/indices", "refers to feature 9 of 4"),
+            (
+                set_to("data", np.array([1, 2, -3, 4, 5])),
+                "BC802",
+                "x.h5 /matrix/data",
+                "among the first 5 values, 1 negative, NaN or infinite",
+            ),
+            (
+                set_to("data", [1, 2, 3]),
+                "BC801",
+                "x.h5 /matrix/indices",
+                "has 5 entries, but 3 cells x 4 features need 3",
+            ),
+            (set_to("indptr", [0, 2, 3, 4]), "BC801", "x.h5 /matrix/indptr", "ends at 4, but data has 5 values"),
+            (set_to("data", None), "BC801", "x.h5 /matrix", "has no 'data'"),
+            (set_to("features", None), "BC801", "x.h5 /matrix", "has no 'features/id'"),
         ],
     )
     def test_a_problem_is_an_error_with_its_place(
-        self, h5: Path, server: Sandbox, change: Callable[[h5py.File], None], code: str, place: str
+        self, h5: Path, server: Sandbox, change: Callable[[h5py.File], None], code: str, place: str, message: str
     ) -> None:
         with h5py.File(h5, "r+") as file:
             change(file)
-        found = said(h5, study_type="h5_10x")
-        assert (code, "error", place) in found
+        texts = [text for where, text in checked(h5, study_type="h5_10x") if where == (code, "error", place)]
+        assert any(message in text for text in texts)
 
     def test_other_files_are_refused_with_their_kind(self, tmp_path: Path) -> None:
         ad.AnnData(np.eye(3, dtype=np.float32)).write_h5ad(tmp_path / "x.h5ad")

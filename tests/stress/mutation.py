@@ -128,11 +128,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def when(item: pytest.Item) -> tuple[bool, bool, float]:
         took = seconds.get(item.nodeid, 0.0)
-        return took > 0.3, not own.startswith(item.path.stem), took
+        return took > 0.3, not item.path.stem.startswith(own), took
 
     # A rule cannot be noticed by the tests of other rules.
     items[:] = [
-        item for item in items if not item.path.stem.startswith("test_rules_") or item.path.stem == own or not rule
+        item
+        for item in items
+        if not (rule and item.path.stem.startswith("test_rules_")) or item.path.stem.startswith(own)
     ]
     items.sort(key=when)
 
