@@ -8,8 +8,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import uuid
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -60,6 +62,24 @@ def test_an_interrupted_assembly_of_chunks_starts_again(server: Sandbox) -> None
     assert path.read_bytes() == b"firstsecondthird"
     assert uploads.files(server.email, where) == {"x.bin": path}
     assert [entry.name for entry in path.parent.iterdir()] == ["whole"]
+
+
+def test_an_upload_that_is_just_being_submitted_is_not_forgotten(
+    server: Sandbox, counts: ad.AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire, state = Wire(server), server._state
+    where = wire.upload("x.h5ad", [counts.biocolab.to_h5ad(tmp_path / "x.h5ad").read_bytes()])
+    add_task, forgetting = state.catalog.add_task, threading.Thread(target=state.uploads.forget_waiting)
+
+    def add(*arguments: Any) -> Any:
+        forgetting.start()
+        forgetting.join(0.3)  # long enough to forget, if nothing keeps it from doing so
+        return add_task(*arguments)
+
+    monkeypatch.setattr(state.catalog, "add_task", add)
+    task = wire.submit(where, ["x.h5ad"]).json()["data"]["id"]
+    assert wire.finish(task)[0] == "SUCCESS"
+    forgetting.join()
 
 
 def test_a_task_that_was_running_ends_as_interrupted_and_one_that_had_ended_is_committed_later(

@@ -82,13 +82,13 @@ def _from_upload(state: State, user: str, body: Body, kind: int) -> Any:
     known = state.catalog.task_of_upload(user, study_path)
     if known is not None:
         return ok({"id": known.id})
-    files = state.uploads.files(user, study_path)
-    names = texts(body, "batch_info")
-    if not names:
-        raise HTTPError(422, "batch_info must list the batches")
-    return _start(
-        state, user, body, [Batch(name, uploaded_parts(name, files, kind)) for name in names], study_path, kind
-    )
+    with state.uploads.submitting:
+        files = state.uploads.files(user, study_path)
+        names = texts(body, "batch_info")
+        if not names:
+            raise HTTPError(422, "batch_info must list the batches")
+        batches = [Batch(name, uploaded_parts(name, files, kind)) for name in names]
+        return _start(state, user, body, batches, study_path, kind)
 
 
 def _from_bucket(state: State, user: str, body: Body, key: str, kind: int) -> Any:

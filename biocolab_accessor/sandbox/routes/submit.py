@@ -54,9 +54,10 @@ def submit_study_from_local(state: State, user: str, body: Body) -> Any:
     study_path = text(body, "study_path")
     if (known := _submitted_before(state, user, study_path)) is not None:
         return ok({"id": known.id})
-    files = state.uploads.files(user, study_path)
-    batches = uploaded_batches(texts(body, "batch_info"), files, body.get("study_type"))
-    return start(state, user, body, batches, study_path, _study_type(body))
+    with state.uploads.submitting:
+        files = state.uploads.files(user, study_path)
+        batches = uploaded_batches(texts(body, "batch_info"), files, body.get("study_type"))
+        return start(state, user, body, batches, study_path, _study_type(body))
 
 
 def submit_processed_study_from_local(state: State, user: str, body: Body) -> Any:
@@ -64,10 +65,11 @@ def submit_processed_study_from_local(state: State, user: str, body: Body) -> An
     study_path = text(body, "study_path")
     if (known := _submitted_before(state, user, study_path)) is not None:
         return ok({"id": known.id})
-    files = state.uploads.files(user, study_path)
-    batches = [Batch(f"processed folder of {len(files)} files", {})]
     defaults = {"normalize": False, "skip_dimred": True, "filter_params": {}}
-    return start(state, user, {**body, **defaults}, batches, study_path, _study_type(body))
+    with state.uploads.submitting:
+        files = state.uploads.files(user, study_path)
+        batches = [Batch(f"processed folder of {len(files)} files", {})]
+        return start(state, user, {**body, **defaults}, batches, study_path, _study_type(body))
 
 
 def submit_study_from_s3(state: State, user: str, body: Body) -> Any:

@@ -30,7 +30,9 @@ class Uploads:
 
     def __init__(self, folder: Path, catalog: Catalog) -> None:
         self._folder, self._catalog = folder, catalog
-        self._assembling, self._closing = threading.Lock(), threading.Event()
+        self._closing = threading.Event()
+        self.submitting = threading.RLock()
+        """Held while an upload becomes a task, so that it is not forgotten in between."""
         self.strict = False
         """Whether a file that is announced twice to a folder is ambiguous, as it may be on some servers."""
         private_folder(folder)
@@ -77,7 +79,7 @@ class Uploads:
             detail = f"a file was announced twice to {quoted(study_path)}: it is not clear which one is meant"
             raise HTTPError(409, detail)
         whole = {}
-        with self._assembling:
+        with self.submitting:
             for name, record in latest.items():
                 if self._closing.is_set():  # each of thousands of files may wait for the disk
                     raise HTTPError(503, "the server was stopped")
@@ -93,9 +95,10 @@ class Uploads:
 
     def forget_waiting(self) -> None:
         """Forget uploads that were not submitted, like a server that cleans its temporary folder."""
-        waiting = self._catalog.waiting_uploads()
-        self._catalog.forget_uploads(waiting)
-        remove_all(self._folder / id_ for id_ in waiting)
+        with self.submitting:
+            waiting = self._catalog.waiting_uploads()
+            self._catalog.forget_uploads(waiting)
+            remove_all(self._folder / id_ for id_ in waiting)
 
     def close(self) -> None:
         """Stop assembling files; complete files stay."""
