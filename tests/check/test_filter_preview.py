@@ -209,6 +209,12 @@ class TestTheTables:
         again = real.biocolab.preview_filters(**preview.suggested)
         assert 0.8 < again.kept.mean() < 1
 
+    def test_suggest_the_same_if_there_are_empty_droplets_too(self, counts: ad.AnnData) -> None:
+        empty = ad.AnnData(sparse.csr_matrix((200, counts.n_vars), dtype=np.float32), var=counts.var[[]])
+        both = ad.concat([counts, empty], index_unique="-")
+        expected = counts.biocolab.preview_filters().suggested
+        assert both.biocolab.preview_filters().suggested == expected != {}
+
     def test_suggest_nothing_where_nothing_varies(self) -> None:
         preview = ad.AnnData(np.full((5, 3), 2, np.float32)).biocolab.preview_filters()
         assert preview.suggested == {}
