@@ -1,4 +1,4 @@
-"""Disk: studies larger than memory, written to an h5ad and opened from it."""
+"""Disk: studies larger than memory, written to an h5ad and opened from it, and files that servers export."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import anndata
 import h5py
@@ -14,8 +15,9 @@ from anndata import AnnData
 from anndata.io import read_elem
 from scipy import sparse
 
+from biocolab_accessor.clients.tasks import restart_if_lost
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import ConfigurationError, InvalidArgument, InvalidFile
+from biocolab_accessor.errors import ConfigurationError, InvalidArgument, InvalidFile, InvalidResponse
 from biocolab_accessor.io.cache import cache
 from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.io.hdf5_gate import opened_foreign
@@ -56,6 +58,27 @@ def write_study(parts: StudyParts, selection: Selection, path: str | Path, compr
         with h5py.File(target, "r") as file:
             warn_where_no_counts(file["X/data"][:SAMPLE_SIZE], parts.study_id)
     return target
+
+
+def export_study(parts: StudyParts, export_format: str, path: str | Path | None) -> dict[str, Any]:
+    """See :meth:`Study.export_study`."""
+    source = parts.source
+    if path is None:
+        return source.export(export_format)
+
+    def begin() -> dict[str, Any]:
+        answer = source.export(export_format)
+        link = answer.get("download_link") if isinstance(answer, Mapping) else None
+        if not isinstance(link, str) or not link:
+            msg = f"study {parts.study_id}: the server sent no link to the exported file"
+            raise InvalidResponse(msg)
+        return answer
+
+    def download(answer: dict[str, Any]) -> Path:
+        return source.save(answer["download_link"], path)
+
+    answer, saved = restart_if_lost(begin, download, f"export of {parts.study_id}")
+    return {**answer, "path": saved}
 
 
 def _written(

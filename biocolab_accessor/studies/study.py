@@ -12,8 +12,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.clients.tasks import restart_if_lost
-from biocolab_accessor.errors import InvalidArgument, InvalidResponse, UnknownEmbedding, UnknownField, public
+from biocolab_accessor.errors import InvalidArgument, UnknownEmbedding, UnknownField, public
 from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.messages import did_you_mean, facts_table, listing, quoted, shown
 from biocolab_accessor.protocol import Format, Unit, unit_name
@@ -26,7 +25,14 @@ from biocolab_accessor.studies.conversion import (
     select_genes,
     spatial_data,
 )
-from biocolab_accessor.studies.disk import expect_same, file_of_study, open_backed, open_lazily, write_study
+from biocolab_accessor.studies.disk import (
+    expect_same,
+    export_study,
+    file_of_study,
+    open_backed,
+    open_lazily,
+    write_study,
+)
 from biocolab_accessor.studies.fetch import fetch, plan_fetch
 from biocolab_accessor.studies.provenance import origin_of
 from biocolab_accessor.studies.selection import (
@@ -439,23 +445,7 @@ class Study:
         ...     anndata.read_h5ad(found["path"]).shape
         (700, 765)
         """
-        source = self._parts.source
-        if path is None:
-            return source.export(export_format)
-
-        def begin() -> dict[str, Any]:
-            answer = source.export(export_format)
-            link = answer.get("download_link") if isinstance(answer, Mapping) else None
-            if not isinstance(link, str) or not link:
-                msg = f"study {self.id}: the server sent no link to the exported file"
-                raise InvalidResponse(msg)
-            return answer
-
-        def download(answer: dict[str, Any]) -> Path:
-            return source.save(answer["download_link"], path)
-
-        answer, saved = restart_if_lost(begin, download, f"export of {self.id}")
-        return {**answer, "path": saved}
+        return export_study(self._parts, export_format, path)
 
     @overload
     def to_anndata(
