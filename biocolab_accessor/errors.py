@@ -56,9 +56,9 @@ import types
 import typing
 from typing import TYPE_CHECKING
 
-from biocolab_accessor.messages import did_you_mean, is_ours, listing, shown
+from biocolab_accessor.messages import PACKAGE, did_you_mean, is_ours, listing, shown
 
-if TYPE_CHECKING:  # the classes of `bc.errors` are errors only
+if TYPE_CHECKING:  # at run time, these classes would be names of bc.errors
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
@@ -526,7 +526,7 @@ def _name_of(held: object, caller: types.FrameType) -> str:
 
 def _call_of_user(call: Callable[..., Any], subject: str) -> str:
     """A public function as users write it, such as ``study.metadata`` or ``bc.study``."""
-    package = sys.modules[__package__]
+    package = sys.modules[PACKAGE]
     owner, _, method = call.__qualname__.rpartition(".")
     if not owner:
         name = next((name for name, value in vars(package).items() if value is call), "")

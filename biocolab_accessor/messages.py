@@ -153,9 +153,12 @@ def started_at(place: Place | None) -> Iterator[None]:
         _started_at.reset(token)
 
 
+PACKAGE = __name__.partition(".")[0]
+
+
 def is_ours(frame: FrameType) -> bool:
     """Whether a frame runs code of this package."""
-    return str(frame.f_globals.get("__name__")).partition(".")[0] == __package__
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == PACKAGE
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

@@ -57,11 +57,12 @@ def _patiently(step: Callable[[], object]) -> None:
     while True:
         try:
             step()
-            return
         except PermissionError as error:
             if not is_open_elsewhere(error) or time.monotonic() > end:
                 raise
-            time.sleep(_PAUSE)
+        else:
+            return
+        time.sleep(_PAUSE)
 
 
 def reopened(file: IO[bytes]) -> Path | None:

@@ -27,8 +27,8 @@ _NEAR = re.compile(r"\(did you mean .*?\)")
 
 def summaries_of(genes: Sequence[str], database: Database) -> tuple[pd.DataFrame, list[str]]:
     """Expression summaries of many genes, and the genes that the database lacks; UnknownGene if it lacks all."""
-    # Servers reject a whole request for one unknown gene, and do not list the genes that they have. We leave out genes
-    # that the error names; if it names none, we halve the request.
+    # It warns if the database lacks most of them. Servers reject a whole request for one unknown gene, and do not list
+    # the genes that they have. We leave out genes that the error names; if it names none, we halve the request.
     frames: list[pd.DataFrame] = []
     missing: set[str] = set()
     refusals: list[UnknownGene] = []
@@ -47,17 +47,17 @@ def summaries_of(genes: Sequence[str], database: Database) -> tuple[pd.DataFrame
                 missing.update(asked)
             else:
                 waiting += [asked[: len(asked) // 2], asked[len(asked) // 2 :]]
-    of, number = f"the database ({database.species} version {database.version})", len(genes)
+    which, n_genes = f"the database ({database.species} version {database.version})", len(genes)
     remedy = "The markers must be gene symbols; if they are in a column of var, give its name as gene_symbols="
     if database.species == "human":
         remedy = f"For another species than human, give database=bc.database('mouse'). {remedy}"
     if not frames:
-        msg = f"{of} has none of the {number} marker genes {listing(genes, limit=4)}: {refusals[0]}. {remedy}"
+        msg = f"{which} has none of the {n_genes} marker genes {listing(genes, limit=4)}: {refusals[0]}. {remedy}"
         raise UnknownGene(msg) from refusals[0]
     lacking = [gene for gene in genes if gene in missing]
-    if 2 * len(lacking) > number:
+    if 2 * len(lacking) > n_genes:
         few = f"such as {listing(lacking, limit=3)}, so the cell types are based on few genes"
-        warn(f"{of} lacks {len(lacking)} of the {number} marker genes, {few}. {remedy}")
+        warn(f"{which} lacks {len(lacking)} of the {n_genes} marker genes, {few}. {remedy}")
     return pd.concat(frames, ignore_index=True), lacking
 
 

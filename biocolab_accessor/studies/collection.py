@@ -544,7 +544,7 @@ class Collection:
         every = [
             [f"{cell}-{name}" for cell in each.barcodes()] for each, name in zip(self.studies, self._names, strict=True)
         ]
-        # To raise if no study, or more than one, has one of the cells.
+        # Raises unless each cell is in exactly one study.
         rows_of_cells(selection.cells, [cell for cells in every for cell in cells], [each.id for each in self.studies])
         return [
             selection._replace(

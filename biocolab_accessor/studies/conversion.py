@@ -72,7 +72,9 @@ def select_embeddings(wanted: Sequence[str], names: Sequence[str], study_id: str
     """The server's name of each requested embedding, given as that name, as its key in obsm, or without ``X_``."""
     keys = obsm_keys(list(names))
     meant = {spoken.casefold(): name for name, key in keys.items() for spoken in (key.removeprefix("X_"), key, name)}
-    meant |= {name: name for name in keys} | {key: name for name, key in keys.items()}  # keys before names
+    # The exact case before any other; keys before names, and names before keys without "X_".
+    meant |= {key.removeprefix("X_"): name for name, key in keys.items()}
+    meant |= {name: name for name in keys} | {key: name for name, key in keys.items()}
     found = [meant.get(each) or meant.get(each.casefold()) for each in wanted]
     missing = [each for each, name in zip(wanted, found, strict=True) if name is None]
     if missing and not keys:

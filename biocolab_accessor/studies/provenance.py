@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -28,7 +29,7 @@ def origin_of(**facts: Any) -> dict[str, Any]:
     """Facts as values that h5ad can hold, without None, with package versions and the time."""
     return {
         **{name: value for name, value in facts.items() if value is not None},
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "packages": _versions(),
         "fetched_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -86,12 +87,15 @@ def _printable(name: str) -> str:
     return name if name.isprintable() else name.encode("unicode_escape").decode()
 
 
-@cache  # it takes a millisecond, and the packages of a process do not change
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+_version = cache(version)  # it takes a millisecond; a package that is not installed is looked for again
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = _version(package)
+    return found
 
 
 class _Sent(NamedTuple):

@@ -395,7 +395,8 @@ def look_up(
         terms = answers.pop("terms", None)
         tree = None
         if terms and pairs:
-            _, tree = index.answers.get("tree", (0.0, None))  # of any age, unless a term is missing from it
+            # The tree may be of any age. It is asked for again only if a term is missing from it.
+            _, tree = index.answers.get("tree", (0.0, None))
             if tree is None or not all(term.node in tree or term.node_label in tree for term in terms):
                 tree = index.ask({"tree": partial(_above, connector, *pairs[0])})["tree"]
     studies: dict[str, Listed] = {}

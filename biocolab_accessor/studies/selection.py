@@ -252,7 +252,7 @@ def _evaluated(
         if not selection.of_many:
             wanted.expect_fields(known, parts.study_id)
         held = parts.metadata([name for name in wanted.fields if name in known])
-        columns = held.reindex(columns=list(wanted.fields))  # those of a study that lacks them are missing
+        columns = held.reindex(columns=list(wanted.fields))  # fields that the study lacks have missing values
         if not selection.of_many:
             wanted.expect_labels(labels_of(columns))
         mask &= wanted.mask(columns)
@@ -268,6 +268,7 @@ def _shortened(clause: str) -> str:
 
 def without_unused_labels(obs: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     """The table without labels that no selected cell has; anndata, too, drops them from its subsets."""
+    # Names of columns are unique. The result may share memory with the table.
     if not selection.selects_cells:
         return obs
     found = obs.copy(deep=False)

@@ -53,3 +53,9 @@ def test_an_embedding_is_named_as_on_the_server_or_as_in_obsm(spoken: str) -> No
 
 def test_a_name_of_the_server_goes_before_one_of_obsm() -> None:
     assert select_embeddings(["X_own", "own"], ["own", "X_own"], "s") == ["X_own", "own"]
+
+
+def test_an_embedding_in_the_exact_case_is_chosen_before_others() -> None:
+    assert select_embeddings(["PCA"], ["X_PCA", "pca"], "s") == ["X_PCA"]
+    assert select_embeddings(["pca"], ["X_PCA", "pca"], "s") == ["pca"]
+    assert select_embeddings(["Pca"], ["X_PCA"], "s") == ["X_PCA"]

@@ -79,10 +79,9 @@ def _sc_type(body: Body) -> int:
 
 def _from_upload(state: State, user: str, body: Body, kind: int) -> Any:
     study_path = text(body, "study_path")
-    known = state.catalog.task_of_upload(user, study_path)
-    if known is not None:
-        return ok({"id": known.id})
     with state.uploads.submitting:
+        if (known := state.catalog.task_of_upload(user, study_path)) is not None:
+            return ok({"id": known.id})
         files = state.uploads.files(user, study_path)
         names = texts(body, "batch_info")
         if not names:

@@ -52,9 +52,9 @@ def upload(state: State, user: str, params: Body, part: Path) -> Any:
 def submit_study_from_local(state: State, user: str, body: Body) -> Any:
     """Process an upload; repeating the request returns the same task."""
     study_path = text(body, "study_path")
-    if (known := _submitted_before(state, user, study_path)) is not None:
-        return ok({"id": known.id})
     with state.uploads.submitting:
+        if (known := _submitted_before(state, user, study_path)) is not None:
+            return ok({"id": known.id})
         files = state.uploads.files(user, study_path)
         batches = uploaded_batches(texts(body, "batch_info"), files, body.get("study_type"))
         return start(state, user, body, batches, study_path, _study_type(body))
@@ -63,10 +63,10 @@ def submit_study_from_local(state: State, user: str, body: Body) -> Any:
 def submit_processed_study_from_local(state: State, user: str, body: Body) -> Any:
     """Accept a folder that was processed elsewhere; its task fails, because the sandbox cannot read it."""
     study_path = text(body, "study_path")
-    if (known := _submitted_before(state, user, study_path)) is not None:
-        return ok({"id": known.id})
     defaults = {"normalize": False, "skip_dimred": True, "filter_params": {}}
     with state.uploads.submitting:
+        if (known := _submitted_before(state, user, study_path)) is not None:
+            return ok({"id": known.id})
         files = state.uploads.files(user, study_path)
         batches = [Batch(f"processed folder of {len(files)} files", {})]
         return start(state, user, {**body, **defaults}, batches, study_path, _study_type(body))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -27,24 +28,31 @@ class StudySource(Protocol):
     reference: str
 
     @property
+    @abstractmethod
     def metalist(self) -> Sequence[Any]:
         """Metadata fields as objects with ``id``, ``name``, ``type``, ``values`` and ``fetch()``, as in bioflex."""
 
+    @abstractmethod
     def barcodes(self) -> list[str]:
         """Cells, in the order of the rows of the matrix."""
 
+    @abstractmethod
     def features(self) -> list[str]:
         """Genes, in the order of the columns of the matrix."""
 
+    @abstractmethod
     def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
         """(n_cells, len(genes)) float32."""
 
+    @abstractmethod
     def matrix(self, unit: str) -> sparse.csc_matrix:
         """(n_cells, n_genes) float32."""
 
+    @abstractmethod
     def rows(self, unit: str) -> sparse.csr_matrix:
         """The whole matrix by cells: (n_cells, n_genes) float32."""
 
+    @abstractmethod
     def stripes(self, unit: str, folder: Path, most: int, n_obs: int) -> Generator[sparse.csc_matrix, None, None]:
         """The whole matrix a few genes at a time, about ``most`` non-zeros each; temporary files go to ``folder``."""
         # n_obs is the number of cells, which bounds the size of the first request.
@@ -62,6 +70,7 @@ class StudySource(Protocol):
         # Cached matrices must have as many cells as n_obs returns.
         return self
 
+    @abstractmethod
     def metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
         """Columns of the fields, in the order of ``barcodes``."""
 
@@ -73,15 +82,19 @@ class StudySource(Protocol):
         """Coordinates by the server's names, each (n_cells, n_dims); None means all."""
         return {}
 
+    @abstractmethod
     def cell_centers(self) -> dict[str, pd.DataFrame]:
         """Positions of cells by sample: ``x`` and ``y``, indexed by barcode."""
 
+    @abstractmethod
     def terms(self) -> list[Term]:
         """Ontology terms of the labels; fields have the server's names."""
 
+    @abstractmethod
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Add or replace fields: ``barcodes`` and, in the same order, numbers or strings."""
 
+    @abstractmethod
     def add_metadata_file(self, key: str, bucket_id: str, *, shared: bool) -> None:
         """Add or replace the fields of a file in a bucket that the server reads."""
 
@@ -89,12 +102,15 @@ class StudySource(Protocol):
         """Forget the list of fields, if it can change."""
         return
 
+    @abstractmethod
     def export(self, format: str) -> dict[str, Any]:
         """Ask the server for a file of the whole study, with its ``download_link``."""
 
+    @abstractmethod
     def save(self, link: str, path: str | Path) -> Path:
         """Download such a file."""
 
+    @abstractmethod
     def provenance(self) -> Mapping[str, Any]:
         """Where the study is stored, in strings and numbers that an h5ad can hold; never a token."""
 
