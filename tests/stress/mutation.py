@@ -5,7 +5,7 @@
     python -m tests.stress.mutation [upload] [download] [matrix] [check] [left]
     python -m tests.stress.mutation sample 400
 
-The second form tries that many of all, chosen at random, each time the same ones as long as the code is the same.
+The second form tries that many, chosen at random: the same ones as long as the code is the same.
 What is mutated, and which tests are run, is in pyproject.toml. mutmut leaves decorated functions alone, and so all
 rules of a check and every property; therefore it gets a copy of the tree in which ``@rule(...)`` is written as the call
 that it is. The copy, with the verdicts, is kept in ``build/mutation``: what has a verdict is not tried again until its
